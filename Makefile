@@ -1,0 +1,51 @@
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := help
+.PHONY: run test build lint bench bench-peers cover integration image help
+
+run: build ## serve flavor dev (or $SETTINGS_FLAVOR) on port 5000, in the foreground
+	@SETTINGS_FLAVOR=$${SETTINGS_FLAVOR-dev} exec ./bin/parfait serve
+
+test: ## run every test, with the race detector; the tests fetch the tools they need
+	$(GO) test -race -timeout 20m ./...
+
+build: ## build ./bin/parfait, one static binary
+	$(BUILD) -o bin/parfait ./cmd/parfait
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench: ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+bench-peers: ## load parfait and distribution side by side (LOAD="-rounds 1 -scenario images")
+	PARFAIT_BENCH_PEERS="$(or $(LOAD),-rounds 3)" $(GO) test -count 1 -v -timeout 60m -run '^TestPeers$$' ./integration
+
+cover: ## run the tests and show how much of each package they cover
+	$(GO) test -timeout 20m -coverprofile cover.out ./...
+	$(GO) tool cover -func cover.out | tail -n 1
+
+integration: ## run the tests against real servers and real clients alone
+	$(GO) test -count 1 -timeout 20m ./integration/...
+
+# The image holds what this archive holds. Owners and modes are made here, because there is no shell in the image.
+ROOTFS := bin/rootfs
+
+image: ## build the container image parfait:latest with docker
+	rm -rf $(ROOTFS) && mkdir -p $(ROOTFS)/tmp $(ROOTFS)/var/lib/registry
+	GOOS=linux $(BUILD) -o $(ROOTFS)/parfait ./cmd/parfait
+	chmod 1777 $(ROOTFS)/tmp
+	tar -cf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 0 --group 0 --mode go-w parfait
+	tar -rf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 0 --group 0 tmp
+	tar -rf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 65532 --group 65532 --mode 0755 var/lib/registry
+	docker build -t parfait .
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
