@@ -1,0 +1,10 @@
+# `make image` builds this: the archive holds /parfait, and /tmp and /var/lib/registry that user 65532 may write to.
+FROM scratch
+ADD bin/rootfs.tar /
+ENV SETTINGS_FLAVOR=dev STORAGE_PATH=/var/lib/registry
+USER 65532:65532
+VOLUME ["/var/lib/registry"]
+EXPOSE 5000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/parfait", "healthcheck"]
+ENTRYPOINT ["/parfait"]
+CMD ["serve"]
