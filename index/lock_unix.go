@@ -1,0 +1,35 @@
+//go:build unix
+
+package index
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile locks the file at path for as long as this process lives or until it is closed. The file holds the number
+// of the process that has it.
+func lockFile(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+		return nil, fmt.Errorf("%s is in use by process %s: one process at a time can serve a store with an SQLite index; "+
+			"stop it first, or use PostgreSQL to run several", strings.TrimSuffix(path, ".lock"), strings.TrimSpace(string(holder)))
+	}
+	if err := f.Truncate(0); err == nil {
+		fmt.Fprintln(f, os.Getpid())
+	}
+	return f, nil
+}

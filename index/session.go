@@ -1,0 +1,124 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// A Session is the state of an upload, between its POST and its PUT.
+type Session struct {
+	ID        string
+	Repo      string
+	Algorithm digest.Algorithm // of HashState
+	Size      int64            // bytes received
+	HashState []byte           // of the hash over the bytes received; nil before the first
+	Started   time.Time
+	Parts     []string // names of the objects that hold the bytes, in order; only from SessionParts
+
+	// StoredSize is the size of the blob that the look-up asked for beside the session, and -1 if the store has none.
+	StoredSize int64
+}
+
+// ErrConflict says that somebody else has moved a session on meanwhile.
+var ErrConflict = errors.New("the upload session has moved on")
+
+// AddSession keeps a new session. Its ID is the caller's to choose.
+func (db *DB) AddSession(ctx context.Context, s Session) error {
+	return db.note(ctx, "add-session", func(t *tx) error {
+		_, err := t.exec("insert-session", s.ID, s.Repo, string(s.Algorithm), s.Started.UnixMilli())
+		return err
+	})
+}
+
+// Session looks up a session, and whether the store has the blob d, which may be "". The error is ErrNotFound if
+// there is no such session.
+func (db *DB) Session(ctx context.Context, id string, d digest.Digest) (Session, error) {
+	return scanSession(id, db.row(ctx, "session", id, pack(d)))
+}
+
+// SessionParts is Session with the parts.
+func (db *DB) SessionParts(ctx context.Context, id string, d digest.Digest) (Session, error) {
+	var s Session
+	rows, err := db.rows(ctx, "session-parts", id, pack(d))
+	parts, err := collect(rows, err, func(row scanner) (part sql.NullString, err error) {
+		s, err = scanSession(id, row, &part)
+		return part, err
+	})
+	if err == nil && len(parts) == 0 {
+		err = ErrNotFound
+	}
+	for _, p := range parts {
+		if p.Valid { // a session without parts is one row without one
+			s.Parts = append(s.Parts, p.String)
+		}
+	}
+	return s, err
+}
+
+func scanSession(id string, row scanner, more ...any) (Session, error) {
+	s := Session{ID: id, StoredSize: -1}
+	var started int64
+	var stored sql.NullInt64
+	dest := append([]any{&s.Repo, &s.Algorithm, &s.Size, &s.HashState, &started, &stored}, more...)
+	if err := found(row.Scan(dest...)); err != nil {
+		return Session{}, err
+	}
+	s.Started = fromMilli(started)
+	if stored.Valid {
+		s.StoredSize = stored.Int64
+	}
+	return s, nil
+}
+
+// GrowSession adds a part that holds the bytes from s.Size up to size. The error is ErrConflict if s is not the
+// session's state any more.
+func (db *DB) GrowSession(ctx context.Context, s Session, part string, size int64, hashState []byte) error {
+	return db.note(ctx, "grow-session", func(t *tx) error {
+		grown, err := t.exec("grow-session", s.ID, s.Size, size, hashState, now())
+		if err != nil {
+			return err
+		}
+		if grown == 0 {
+			return ErrConflict
+		}
+		_, err = t.exec("insert-part", s.ID, s.Size, part)
+		return err
+	})
+}
+
+// RemoveSession forgets a session. The error is ErrConflict if s is not its state any more.
+func (db *DB) RemoveSession(ctx context.Context, s Session) error {
+	return db.note(ctx, "remove-session", func(t *tx) error { return t.endSession(s) })
+}
+
+// endSession removes s. A session without ID is none.
+func (t *tx) endSession(s Session) error {
+	if s.ID == "" {
+		return nil
+	}
+	removed, err := t.exec("delete-session", s.ID, s.Size)
+	if err != nil {
+		return err
+	}
+	if removed == 0 {
+		return ErrConflict
+	}
+	if s.Size == 0 {
+		return nil
+	}
+	_, err = t.exec("delete-parts", s.ID)
+	return err
+}
+
+// ExpiredSessions returns up to n sessions that nothing was added to since before, oldest first, without their parts.
+func (db *DB) ExpiredSessions(ctx context.Context, before time.Time, n int) ([]Session, error) {
+	rows, err := db.rows(ctx, "expired-sessions", before.UnixMilli(), n)
+	return collect(rows, err, func(row scanner) (s Session, err error) {
+		err = row.Scan(&s.ID, &s.Repo, &s.Size)
+		return s, err
+	})
+}

@@ -1,0 +1,86 @@
+package index
+
+import (
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite", in pure Go
+)
+
+// applicationID marks an SQLite file as ours, in the four bytes that its format has for that.
+const applicationID = 0x50415246 // "PARF"
+
+// claimFile makes the folder of the database at path, checks that the file is ours or not there yet, and locks it
+// for this process.
+func claimFile(path string) (io.Closer, error) {
+	if strings.Contains(path, "://") {
+		scheme, _, _ := strings.Cut(path, "://")
+		return nil, fmt.Errorf("%s:// is no database that this build knows: give the path of an SQLite file", scheme)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, err
+	}
+	if err := checkOurs(path); err != nil {
+		return nil, err
+	}
+	return lockFile(path + ".lock")
+}
+
+// checkOurs reads the header of an existing file. It must not be opened as a database for that: to open is to alter.
+func checkOurs(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	header := make([]byte, 100)
+	n, err := io.ReadFull(f, header)
+	switch {
+	case n == 0 && err == io.EOF:
+		return nil
+	case err != nil || string(header[:16]) != "SQLite format 3\x00":
+		return fmt.Errorf("%s is not an SQLite file: name another one, or move it away", path)
+	case binary.BigEndian.Uint32(header[68:]) != applicationID:
+		return fmt.Errorf("%s is an SQLite file, but no index of parfait: name another one, or move it away", path)
+	}
+	return nil
+}
+
+// openSQLite opens up to n connections with a write-ahead log. One more pragma may be given.
+func openSQLite(path string, n int, pragma string) (*sql.DB, error) {
+	q := url.Values{"_pragma": {
+		"busy_timeout(10000)",
+		fmt.Sprintf("application_id(%d)", applicationID),
+		"journal_mode(wal)",
+		"synchronous(full)",
+		"cache_size(-1000)", // KiB for each connection; the operating system caches the file as well
+	}}
+	if pragma != "" {
+		q.Add("_pragma", pragma)
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}
+	if !filepath.IsAbs(path) {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		u.Path = abs
+	}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db, nil
+}
