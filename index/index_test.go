@@ -221,7 +221,7 @@ func TestSearch(t *testing.T) {
 	for repo, text := range map[string]string{"team/app_one": "The 100% App", "team/apptwo": "", "other": "an APP, too"} {
 		m := manifest(repo)
 		m.Annotations = map[string]string{"org.opencontainers.image.description": text}
-		if _, err := db.PutManifest(ctx, repo, m); err != nil {
+		if _, err := db.PutManifest(ctx, repo, m, "v1"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // A Manifest is what a repository holds under a digest. A look-up fills the first four fields.
@@ -75,9 +76,22 @@ func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...
 			}
 			entries = append(entries, e)
 		}
+		if len(tags) > 0 {
+			return t.describe(id, m.Annotations)
+		}
 		return nil
 	})
 	return entries, err
+}
+
+// describe takes over what the manifest that was tagged last says of its repository, if it says something.
+func (t *tx) describe(id int64, annotations map[string]string) error {
+	text := annotations[v1.AnnotationDescription]
+	if text == "" {
+		return nil
+	}
+	_, err := t.exec("describe", id, text)
+	return err
 }
 
 // checkNamed returns a *MissingError unless the repository has all that m names.
@@ -130,11 +144,6 @@ func (t *tx) addManifest(id int64, repo string, m Manifest) ([]Entry, error) {
 	}
 	if _, err := t.exec("count-manifest", id, 1); err != nil {
 		return nil, err
-	}
-	if text := m.Annotations["org.opencontainers.image.description"]; text != "" {
-		if _, err := t.exec("describe", id, text); err != nil {
-			return nil, err
-		}
 	}
 	e, err := t.post(repo, Revision, m.Digest.String())
 	return []Entry{e}, err
@@ -249,10 +258,8 @@ func (db *DB) Referrers(ctx context.Context, repo string, subject digest.Digest,
 		if err := row.Scan(&packed, &r.MediaType, &r.Size, &r.ArtifactType, &annotations); err != nil {
 			return r, err
 		}
-		if annotations != "" {
-			if err := json.Unmarshal([]byte(annotations), &r.Annotations); err != nil {
-				return r, err
-			}
+		if r.Annotations, err = decodeAnnotations(annotations); err != nil {
+			return r, err
 		}
 		r.Digest, err = unpack(packed)
 		return r, err
@@ -265,4 +272,12 @@ func encodeAnnotations(a map[string]string) (string, error) {
 	}
 	b, err := json.Marshal(a) // in the order of the keys
 	return string(b), err
+}
+
+func decodeAnnotations(s string) (a map[string]string, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	err = json.Unmarshal([]byte(s), &a)
+	return a, err
 }

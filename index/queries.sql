@@ -57,6 +57,9 @@ select 1 from repository_blobs where repository_id = $1 and digest = $2
 -- name: has-manifest
 select 1 from manifests where repository_id = $1 and digest = $2
 
+-- name: annotations
+select annotations from manifests where repository_id = $1 and digest = $2
+
 -- name: insert-manifest
 insert into manifests (repository_id, digest, media_type, payload, subject, artifact_type, annotations, config_digest, pushed_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)

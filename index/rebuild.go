@@ -63,17 +63,25 @@ func (b *Builder) Manifest(repo string, m Manifest) error {
 	return err
 }
 
-// Tag says that a tag points to a manifest of the repository. The error is ErrNotFound if it has no such manifest.
+// Tag says that a tag points to a manifest of the repository, and is newer than those before. The error is ErrNotFound
+// if the repository has no such manifest.
 func (b *Builder) Tag(repo, tag string, d digest.Digest) error {
 	id, err := b.t.repositoryID(repo)
 	if err != nil {
 		return err
 	}
-	if has, err := b.t.has("has-manifest", id, pack(d)); err != nil || !has {
-		return orNotFound(err)
+	var text string
+	if err := found(b.t.row("annotations", id, pack(d)).Scan(&text)); err != nil {
+		return err
 	}
-	_, err = b.t.putTag(id, repo, tag, d)
-	return err
+	if _, err = b.t.putTag(id, repo, tag, d); err != nil {
+		return err
+	}
+	annotations, err := decodeAnnotations(text)
+	if err != nil {
+		return err
+	}
+	return b.t.describe(id, annotations)
 }
 
 // Facts yields a line for each fact, in a fixed order and without times, so that two indexes can be compared: layers

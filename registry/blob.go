@@ -1,0 +1,99 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/index"
+)
+
+// A Blob is stored bytes under their digest.
+type Blob = index.Blob
+
+// Blob looks up a blob of a repository (end-2). It costs one statement, and no call to the store. The error has the
+// code BLOB_UNKNOWN if the repository has no such blob.
+func (r *Registry) Blob(ctx context.Context, repo Name, d digest.Digest) (Blob, error) {
+	b, err := r.index.Blob(ctx, string(repo), d)
+	return b, blobError(err, repo, d)
+}
+
+// A BlobReader reads and seeks in a blob. Bound opens it right away, for what is going to be read, so that a missing
+// object is an error before anything is answered.
+type BlobReader struct{ *drivers.Reader }
+
+// OpenBlob returns a reader of a blob that Blob has found. The caller closes it; ctx governs it until then.
+func (r *Registry) OpenBlob(ctx context.Context, b Blob) BlobReader {
+	return BlobReader{drivers.NewReader(ctx, r.store, blobKey(b.Digest), b.Size)}
+}
+
+// BlobURL returns a URL under which the back end itself serves the blob to a GET or HEAD. ok is false if the client
+// is to get it from here.
+func (r *Registry) BlobURL(ctx context.Context, b Blob, method string) (url string, ok bool, err error) {
+	if !r.cfg.Redirect {
+		return "", false, nil
+	}
+	signer, ok := drivers.As[drivers.URLSigner](r.store)
+	if !ok {
+		return "", false, nil
+	}
+	url, err = signer.SignURL(ctx, method, blobKey(b.Digest), r.cfg.RedirectTTL)
+	return url, err == nil, err
+}
+
+// MountBlob gives repo a blob that the repository from has (end-11), or any repository if from is "". The error has
+// the code BLOB_UNKNOWN if it does not.
+func (r *Registry) MountBlob(ctx context.Context, repo Name, d digest.Digest, from Name) (Blob, error) {
+	b, entries, err := r.index.MountBlob(ctx, string(repo), string(from), d)
+	if err != nil {
+		return Blob{}, blobError(err, from, d)
+	}
+	return b, r.showLayer(ctx, entries)
+}
+
+// DeleteBlob takes a blob from a repository (end-10). Its bytes stay for as long as another repository has them. The
+// error has the code BLOB_UNKNOWN if the repository has no such blob, and UNSUPPORTED if one of its manifests names
+// it: that would be a manifest that cannot be pulled.
+func (r *Registry) DeleteBlob(ctx context.Context, repo Name, d digest.Digest) error {
+	if err := r.checkDeletes(); err != nil {
+		return err
+	}
+	entries, err := r.index.RemoveBlob(ctx, string(repo), d)
+	if named, ok := errors.AsType[*index.NamedError](err); ok {
+		return &Error{Code: Unsupported, Detail: d,
+			Message: fmt.Sprintf("blob %s is part of manifest %s: delete that first", d, named.Manifest)}
+	}
+	if err != nil {
+		return blobError(err, repo, d)
+	}
+	return r.outbox.show(ctx, absent(entries))
+}
+
+// showLayer makes the store show that a repository has a blob.
+func (r *Registry) showLayer(ctx context.Context, entries []index.Entry) error {
+	states := make(map[index.Entry]index.State, len(entries))
+	for _, e := range entries {
+		states[e] = index.State{Digest: digest.Digest(e.Ref)}
+	}
+	return r.outbox.show(ctx, states)
+}
+
+// absent is the state of facts that are none any more.
+func absent(entries []index.Entry) map[index.Entry]index.State {
+	states := make(map[index.Entry]index.State, len(entries))
+	for _, e := range entries {
+		states[e] = index.State{}
+	}
+	return states
+}
+
+// blobError says in the spec's words that a repository lacks a blob.
+func blobError(err error, repo Name, d digest.Digest) error {
+	if !errors.Is(err, index.ErrNotFound) {
+		return err
+	}
+	return &Error{Code: BlobUnknown, Detail: d, Message: fmt.Sprintf("repository %q has no blob %s", repo, d)}
+}

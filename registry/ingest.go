@@ -1,0 +1,96 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+)
+
+// bufferSize is how many bytes of an upload are read, hashed and written in one piece.
+const bufferSize = 128 << 10
+
+// buffers holds *[bufferSize]byte. An upload uses one, and a large one three.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// ingest copies a body to w and h and returns how many bytes it had. Hashing and writing overlap, so that a large
+// body takes as long as the slower of the two. If the client fails, the error has the code BLOB_UPLOAD_INVALID.
+func ingest(w io.Writer, h hash.Hash, body io.Reader) (int64, error) {
+	buf := buffers.Get().(*[bufferSize]byte)
+	n, err := fill(body, buf[:])
+	if err == io.EOF {
+		defer buffers.Put(buf)
+		h.Write(buf[:n])
+		_, err = w.Write(buf[:n])
+		return int64(n), err
+	}
+	if err != nil {
+		buffers.Put(buf)
+		return int64(n), bodyError(err)
+	}
+	return ingestLarge(w, h, body, buf)
+}
+
+// ingestLarge goes on after first, which is full.
+func ingestLarge(w io.Writer, h hash.Hash, body io.Reader, first *[bufferSize]byte) (total int64, err error) {
+	type piece struct {
+		buf *[bufferSize]byte
+		n   int
+	}
+	pieces := make(chan piece, 1)
+	free := make(chan *[bufferSize]byte, 3)
+	free <- buffers.Get().(*[bufferSize]byte)
+	free <- buffers.Get().(*[bufferSize]byte)
+	go func() {
+		for p := range pieces {
+			h.Write(p.buf[:p.n])
+			free <- p.buf
+		}
+		close(free)
+	}()
+	defer func() {
+		close(pieces)
+		for buf := range free { // h is not touched any more when this ends
+			buffers.Put(buf)
+		}
+	}()
+	buf, n := first, bufferSize
+	for {
+		pieces <- piece{buf, n}
+		if _, err := w.Write(buf[:n]); err != nil {
+			return total, err
+		}
+		total += int64(n)
+		if err == io.EOF {
+			return total, nil
+		}
+		buf = <-free
+		if n, err = fill(body, buf[:]); err != nil && err != io.EOF {
+			free <- buf
+			return total, bodyError(err)
+		}
+	}
+}
+
+// fill reads until buf is full or the body ends, which is io.EOF. Unlike io.ReadFull it tells a body that was cut
+// short, which is what io.ErrUnexpectedEOF means here, from one that is over.
+func fill(body io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = body.Read(buf[n:])
+		n += m
+	}
+	if n == len(buf) && err == io.EOF {
+		return n, nil // the next call finds the end
+	}
+	return n, err
+}
+
+// bodyError says that the client has not sent what it announced.
+func bodyError(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Code: BlobUploadInvalid, Message: "the upload was cut short", Err: fmt.Errorf("read the body: %w", err)}
+}

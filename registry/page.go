@@ -1,0 +1,66 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/parfait-registry/parfait/index"
+)
+
+// A Page is a part of a list in a fixed order.
+type Page[T any] struct {
+	Items []T
+	More  bool // whether a next page begins after the last item
+}
+
+// page cuts the one item more that was asked for.
+func page[T any](items []T, n int) Page[T] {
+	if len(items) > n {
+		return Page[T]{items[:n], true}
+	}
+	return Page[T]{Items: items}
+}
+
+// Tags returns up to n tags of a repository that come after last, in byte order (end-8). n is positive. The error has
+// the code NAME_UNKNOWN if there is no such repository.
+func (r *Registry) Tags(ctx context.Context, repo Name, last string, n int) (Page[string], error) {
+	tags, err := r.index.Tags(ctx, string(repo), last, n+1)
+	if errors.Is(err, index.ErrNotFound) {
+		err = &Error{Code: NameUnknown, Detail: map[string]string{"name": string(repo)},
+			Message: fmt.Sprintf("there is no repository %q", repo)}
+	}
+	return page(tags, n), err
+}
+
+// Repositories returns up to n names of repositories with manifests that come after last, in byte order. n is
+// positive.
+func (r *Registry) Repositories(ctx context.Context, last string, n int) (Page[string], error) {
+	names, err := r.index.Repositories(ctx, last, n+1)
+	return page(names, n), err
+}
+
+// Referrers returns up to n manifests of a repository whose subject is subject (end-12), in the order of their
+// digests, after the digest last, which is "" for the first page. Only those of artifactType, unless that is "".
+func (r *Registry) Referrers(ctx context.Context, repo Name, subject digest.Digest, artifactType string, last digest.Digest, n int) (Page[v1.Descriptor], error) {
+	referrers, err := r.index.Referrers(ctx, string(repo), subject, artifactType, last, n+1)
+	descriptors := make([]v1.Descriptor, len(referrers))
+	for i, m := range referrers {
+		descriptors[i] = v1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
+			ArtifactType: m.ArtifactType, Annotations: m.Annotations}
+	}
+	return page(descriptors, n), err
+}
+
+// A Found is a repository that a search has found.
+type Found = index.Found
+
+// Search returns the page-th page, counted from 1, of n repositories whose name or description contains term in
+// whatever case, and how many there are in all. The description is that of the manifest that was pushed last, by its
+// annotation org.opencontainers.image.description.
+func (r *Registry) Search(ctx context.Context, term string, n, page int) (found []Found, total int, err error) {
+	return r.index.Search(ctx, term, n, (page-1)*n)
+}

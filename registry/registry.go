@@ -1,0 +1,154 @@
+// Package registry is the domain: repositories with their blobs, manifests, tags and upload sessions, in the words of
+// the OCI distribution-spec. It knows nothing of HTTP, nor which back end stores the bytes.
+//
+// Its invariant: bytes are durable in the store before the fact that names them is committed to the index, and the
+// fact goes before its bytes do. A crash at any point leaves bytes that nobody names, never a name without bytes. A
+// manifest is the one exception, in appearance: its payload is in the index as well, and is copied to the store right
+// after the commit, or at the next start.
+//
+// [Open] a registry with a store and an index, and close it before them. Errors that are the client's to know are of
+// type [*Error], or [Errors].
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/index"
+)
+
+// Config has the keys of a flavor that this package reads. Zero means the default.
+type Config struct {
+	// UploadTTL is how long an upload session that nothing is added to is kept. Default 24h.
+	UploadTTL time.Duration `yaml:"upload_ttl"`
+	// MaxManifestSize bounds a manifest, in bytes. Default 4MiB, what the distribution-spec asks for at least.
+	MaxManifestSize int64 `yaml:"max_manifest_size" flavor:"bytes"`
+	// DeleteDisabled refuses to delete tags, manifests and blobs.
+	DeleteDisabled bool `yaml:"delete_disabled"`
+	// Redirect sends clients to the back end for blobs, if the back end can sign URLs.
+	Redirect bool `yaml:"storage_redirect"`
+	// RedirectTTL is how long such a URL is good for. Default 20m.
+	RedirectTTL time.Duration `yaml:"storage_redirect_ttl"`
+}
+
+// A Registry serves what is in a store and its index. It is safe for concurrent use.
+type Registry struct {
+	cfg    Config
+	store  drivers.Driver
+	index  *index.DB
+	log    *slog.Logger
+	outbox *outbox
+	stop   context.CancelFunc
+	done   chan struct{} // closed when the background work has ended
+}
+
+// Open returns a registry. First it brings the store up to date with the index, or, if the index is empty, fills
+// that from the store. The caller closes the registry, then db.
+func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
+	if cfg.UploadTTL == 0 {
+		cfg.UploadTTL = 24 * time.Hour
+	}
+	if cfg.MaxManifestSize == 0 {
+		cfg.MaxManifestSize = 4 << 20
+	}
+	if cfg.RedirectTTL == 0 {
+		cfg.RedirectTTL = 20 * time.Minute
+	}
+	empty, err := db.Empty(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if empty {
+		if err := adopt(ctx, store, db, log); err != nil {
+			return nil, err
+		}
+	}
+	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db), done: make(chan struct{})}
+	if err := r.outbox.replay(ctx); err != nil {
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	go r.maintain(background)
+	return r, nil
+}
+
+// adopt fills an empty index from a store that may have been somebody else's.
+func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Logger) error {
+	report, err := Reindex(ctx, store, db, nil)
+	if err != nil {
+		return err
+	}
+	for _, problem := range report.Problems {
+		log.Warn("left out of the index", "problem", problem)
+	}
+	if report.Repositories > 0 {
+		log.Info("index filled from the store", "repositories", report.Repositories, "manifests", report.Manifests,
+			"tags", report.Tags, "layers", report.Layers, "problems", len(report.Problems))
+	}
+	return nil
+}
+
+// Close ends the background work and brings the store up to date. Calls that run must have ended.
+func (r *Registry) Close(ctx context.Context) error {
+	r.stop()
+	<-r.done
+	return r.outbox.flush(ctx)
+}
+
+// Check reports whether store and index answer.
+func (r *Registry) Check(ctx context.Context) error {
+	if err := r.index.Check(ctx); err != nil {
+		return err
+	}
+	for _, err := range r.store.List(ctx, root+"repositories/", "") {
+		return err
+	}
+	return nil
+}
+
+// MaxManifestSize is the size in bytes that PutManifest accepts at the most.
+func (r *Registry) MaxManifestSize() int64 { return r.cfg.MaxManifestSize }
+
+// How often the background work looks for something to do.
+const (
+	flushEvery  = 10 * time.Second
+	expireEvery = time.Minute
+)
+
+// maintain does what has to be done from time to time, until ctx ends.
+func (r *Registry) maintain(ctx context.Context) {
+	defer close(r.done)
+	flush := time.NewTicker(flushEvery)
+	defer flush.Stop()
+	expire := time.NewTicker(min(expireEvery, r.cfg.UploadTTL))
+	defer expire.Stop()
+	for {
+		var task string
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-flush.C:
+			task, err = "bring the store up to date", r.outbox.flush(ctx)
+		case <-r.outbox.full:
+			task, err = "bring the store up to date", r.outbox.flush(ctx)
+		case <-expire.C:
+			task, err = "expire uploads", r.expireUploads(ctx)
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Error("background work failed, and will be tried again", "task", task, "err", err)
+		}
+	}
+}
+
+// checkDeletes returns an error if the configuration refuses deletes.
+func (r *Registry) checkDeletes() error {
+	if r.cfg.DeleteDisabled {
+		return &Error{Code: Unsupported, Message: "deletes are disabled: the operator has set delete_disabled"}
+	}
+	return nil
+}
