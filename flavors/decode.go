@@ -219,14 +219,16 @@ func (d *decoder) table(key string, dst field, v value) {
 
 // secretFile reads a secret from the file that its twin key names. Direct is what the secret's own key says.
 func (d *decoder) secretFile(key string, dst field, v, direct value) {
-	if v.text == "" {
+	var path string
+	d.assign(key, field{Value: reflect.ValueOf(&path).Elem()}, v)
+	if path == "" {
 		return
 	}
 	if !direct.blank() {
 		d.problem(v.line, "%s and %s (line %d) are both set: keep one", key, strings.TrimSuffix(key, twinSuffix), direct.line)
 		return
 	}
-	data, err := os.ReadFile(v.text)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		d.problem(v.line, "%s: %v", key, err)
 		return

@@ -14,9 +14,10 @@ var errNotYAML = errors.New("not valid YAML")
 
 // expand reads _env:VAR[:DEFAULT]. The default keeps its colons, and may be an _env: in turn.
 func (r *resolver) expand(text string, o origin) value {
+	o.vars = slices.Clip(o.vars) // of the text that this is in, which others share
 	for strings.HasPrefix(text, envPrefix) {
 		name, def, _ := strings.Cut(text[len(envPrefix):], ":")
-		o.vars = append(slices.Clip(o.vars), name)
+		o.vars = append(o.vars, name)
 		text = def
 		if v, ok := r.of.env(name); ok {
 			o.set, text = true, v

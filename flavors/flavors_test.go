@@ -33,7 +33,6 @@ type settings struct {
 	Endpoints   []endpoint        `yaml:"endpoints"`
 	Cache       cache             `yaml:"cache"`
 	Internal    func()            `yaml:"-"`
-	unexported  int
 }
 
 type endpoint struct {
@@ -302,5 +301,25 @@ func write(t *testing.T, path, data string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Files that are small and ask for much are refused at once.
+func TestBombs(t *testing.T) {
+	repeat := strings.Repeat
+	for name, data := range map[string]string{
+		"defaults": "dev: {a: &a '_env:X:[" + repeat("a,", 25000) + "]', b: [" + repeat("*a,", 20000) + "]}",
+		"chain":    "dev: {a: &a '" + repeat("_env:A:", 50000) + "x', b: [" + repeat("*a,", 50) + "]}",
+		"merges":   "a: &a {x: 1}\nb: &b {<<: [" + repeat("*a,", 3000) + "]}\ndev: {<<: [" + repeat("*b,", 3000) + "]}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			if _, err := decode(testCase{name: "config.yml", data: []byte(data)}); err == nil || !strings.Contains(err.Error(), "too large") {
+				t.Errorf("got error %v, want one that says that it is too large", err)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
 	}
 }

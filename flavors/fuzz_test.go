@@ -22,6 +22,8 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	// U+2028 ends a line of YAML, and with it a comment.
+	f.Add([]byte("dev: {\"a\u2028b\": \"_env:C\u2028D:e\"}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Real variables hold short text; reading files is not what is tested.
 		file, err := flavors.Parse("config.yml", data, lookup(map[string]string{"LOGLEVEL": "[a, _env:LOGLEVEL]"}))

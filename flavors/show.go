@@ -105,18 +105,21 @@ func plain(text string) string {
 func (v value) describe(file string) string {
 	at := fmt.Sprintf("%s:%d", file, v.line)
 	if v.flavor != "" {
-		at = v.flavor + ", " + at
+		at = plain(v.flavor) + ", " + at
 	}
-	vars := "$" + strings.Join(v.vars, ", $")
+	var vars []string
+	for _, name := range v.vars {
+		vars = append(vars, "$"+plain(name))
+	}
 	switch {
-	case len(v.vars) == 0:
+	case len(vars) == 0:
 		return at
 	case v.set:
-		return "$" + v.vars[len(v.vars)-1]
+		return vars[len(vars)-1]
 	case v.kind == null:
-		return "without " + vars + ", " + at
+		return "without " + strings.Join(vars, ", ") + ", " + at
 	}
-	return "default of " + vars + ", " + at
+	return "default of " + strings.Join(vars, ", ") + ", " + at
 }
 
 // Credentials in URLs, and in connection strings such as "host=db password=…" and "…;AccountKey=…". Better too much is
