@@ -1,0 +1,52 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+const distributionConfig = `version: 0.1
+log:
+  level: error
+  accesslog:
+    disabled: true
+storage:
+  filesystem:
+    rootdirectory: %q
+  delete:
+    enabled: true
+  redirect:
+    disable: true
+  maintenance:
+    uploadpurging:
+      enabled: false
+http:
+  addr: %s
+`
+
+// StartDistribution starts the registry of distribution, which registry:2 and registry:3 hold, on the folder root; a new
+// temporary one if root is empty.
+func StartDistribution(t testing.TB, root string) *Server {
+	t.Helper()
+	program := Tool(t, "registry")
+	if root == "" {
+		root = t.TempDir()
+	}
+	config := filepath.Join(t.TempDir(), "config.yml")
+	s := start(t, command{
+		name: "distribution",
+		args: func(addr string) []string {
+			text := fmt.Sprintf(distributionConfig, root, addr)
+			if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			return []string{program, "serve", config}
+		},
+		env:   func(string) []string { return []string{"OTEL_TRACES_EXPORTER=none"} },
+		ready: "/v2/",
+	}, "")
+	s.Storage = root
+	return s
+}

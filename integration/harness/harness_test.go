@@ -1,0 +1,92 @@
+package harness_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+func TestTools(t *testing.T) {
+	for name, args := range map[string]string{
+		"crane": "version", "oras": "version", "regctl": "version", "registry": "--version",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := harness.Tool(t, name)
+			if out, err := exec.Command(path, args).CombinedOutput(); err != nil {
+				t.Errorf("%s %s: %v\n%s", name, args, err, out)
+			}
+			if again := harness.Tool(t, name); again != path {
+				t.Errorf("got %s, then %s", path, again)
+			}
+		})
+	}
+}
+
+func TestCommand(t *testing.T) {
+	for _, name := range []string{"skopeo", "podman", "buildah", "strace"} {
+		t.Run(name, func(t *testing.T) {
+			path := harness.Command(t, name)
+			if out, err := exec.Command(path, "--version").CombinedOutput(); err != nil {
+				t.Errorf("%s --version: %v\n%s", name, err, out)
+			}
+		})
+	}
+}
+
+func TestDistribution(t *testing.T) {
+	crane := harness.Tool(t, "crane")
+	s := harness.StartDistribution(t, "")
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(crane, append(args, "--insecure")...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("crane %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	run("append", "--oci-empty-base", "-f", layer(t), "-t", s.Addr+"/t/a:v1")
+	digest := run("digest", s.Addr+"/t/a:v1")
+
+	// A second server on the same folder serves what the first one stored.
+	s.Stop()
+	if _, err := http.Get(s.URL + "/v2/"); err == nil {
+		t.Error("the server serves after Stop")
+	}
+	s = harness.StartDistribution(t, s.Storage)
+	if got := run("digest", s.Addr+"/t/a:v1"); got != digest {
+		t.Errorf("got %s, want %s", got, digest)
+	}
+	s.Kill()
+	if status := s.Stop(); status != -1 {
+		t.Errorf("got exit status %d after SIGKILL, want -1", status)
+	}
+}
+
+// Layer is a file with a tar archive of one file.
+func layer(t *testing.T) string {
+	t.Helper()
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: "hello", Mode: 0o644, Size: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "layer.tar")
+	if err := os.WriteFile(path, archive.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,126 @@
+package harness
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Options say how to start Parfait. The zero Options serve a new folder with flavor dev of the built-in configuration.
+type Options struct {
+	Storage string   // STORAGE_PATH; empty: a new temporary folder
+	Config  string   // text of a configuration file; empty: the built-in one
+	Flavor  string   // SETTINGS_FLAVOR; empty: dev
+	Addr    string   // host:port to listen on; empty: a free port of the loopback interface
+	Env     []string // further NAME=value pairs, which win over the fields above
+	Args    []string // further arguments of serve
+	Ready   string   // path that answers 200 once the server serves; empty: /readyz
+
+	// Wrap is a command that runs Parfait, such as strace and its arguments. Server.PID and its signals are then those
+	// of that command: `strace -D -f` leaves Parfait itself in that place.
+	Wrap []string
+}
+
+// StartParfait builds and starts Parfait.
+func StartParfait(t testing.TB, o Options) *Server {
+	t.Helper()
+	program := Parfait(t)
+	if o.Storage == "" {
+		o.Storage = t.TempDir()
+	}
+	if o.Flavor == "" {
+		o.Flavor = "dev"
+	}
+	if o.Ready == "" {
+		o.Ready = "/readyz"
+	}
+	args := append(append([]string{}, o.Wrap...), program, "serve")
+	if o.Config != "" {
+		file := filepath.Join(t.TempDir(), "config.yml")
+		if err := os.WriteFile(file, []byte(o.Config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", file)
+	}
+	args = append(args, o.Args...)
+	s := start(t, command{
+		name: "parfait",
+		args: func(string) []string { return args },
+		env: func(addr string) []string {
+			return append([]string{
+				"SETTINGS_FLAVOR=" + o.Flavor,
+				"STORAGE_PATH=" + o.Storage,
+				"REGISTRY_HTTP_ADDR=" + addr,
+			}, o.Env...)
+		},
+		ready: o.Ready,
+	}, o.Addr)
+	s.Storage = o.Storage
+	return s
+}
+
+// Parfait is the path of the program of this tree, built once in a test run; with the race detector in it if the
+// environment has PARFAIT_RACE=1.
+func Parfait(t testing.TB) string {
+	t.Helper()
+	path, err := parfait(Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Run runs the tests of a package and removes what was built for them. Call it in TestMain: os.Exit(harness.Run(m)).
+func Run(m *testing.M) int {
+	defer func() { os.RemoveAll(built.dir) }()
+	return m.Run()
+}
+
+// Built is the folder with Parfait, if this process has built it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func parfait(root string) (string, error) {
+	built.once.Do(func() { built.dir, built.err = buildParfait(root) })
+	return filepath.Join(built.dir, "parfait"), built.err
+}
+
+func buildParfait(root string) (dir string, err error) {
+	if err := readTree(root); err != nil {
+		return "", err
+	}
+	dir, err = os.MkdirTemp("", "parfait-build-")
+	if err != nil {
+		return "", err
+	}
+	args := []string{"build", "-buildvcs=false", "-ldflags", "-X main.version=test", "-o", filepath.Join(dir, "parfait")}
+	cgo := "CGO_ENABLED=0"
+	if os.Getenv("PARFAIT_RACE") == "1" {
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	}
+	cmd := exec.Command("go", append(args, "./cmd/parfait")...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("build parfait: %w\n%s", err, out)
+	}
+	return dir, nil
+}
+
+// ReadTree looks at every file that Parfait may be built of. The go command repeats the result of a test only while the
+// files that the test itself has looked at stay the same, and what a compiler in another process reads is not among them.
+func readTree(root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && path != root && (entry.Name()[0] == '.' || entry.Name() == "bin") {
+			return fs.SkipDir
+		}
+		return err
+	})
+}

@@ -1,0 +1,81 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+type tool struct {
+	module, version string
+	pkg             string // below module
+}
+
+var tools = map[string]tool{
+	"crane":    {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
+	"oras":     {"oras.land/oras", "v1.3.3", "cmd/oras"},
+	"regctl":   {"github.com/regclient/regclient", "v0.11.7", "cmd/regctl"},
+	"registry": {"github.com/distribution/distribution/v3", "v3.1.2", "cmd/registry"},
+}
+
+// Tool is the path of a program written in Go: crane, oras, regctl, or registry, which is the server of distribution.
+// The first use on a machine builds it, which takes up to some minutes.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	tool, ok := tools[name]
+	if !ok {
+		t.Fatalf("no tool is named %q", name)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cache, "parfait-tools", name+"-"+tool.version)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	t.Logf("building %s %s", name, tool.version)
+	if err := tool.build(t.Context(), path); err != nil {
+		missing(t, "build %s %s: %v", name, tool.version, err)
+	}
+	return path
+}
+
+// Build makes the program at path. Other processes that want it wait; whoever comes second finds it there.
+//
+// It is built in a module that requires nothing else, as `go install pkg@version` would, but without the look-ups that
+// fail where a proxy has the version and not the list of all versions.
+func (tool tool) build(ctx context.Context, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(path + ".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), "build-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	mod := fmt.Sprintf("module tool\n\ngo 1.26\n\nrequire %s %s\n", tool.module, tool.version)
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
+		return err
+	}
+	program := filepath.Join(dir, "program")
+	cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", program,
+		tool.module+"/"+tool.pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return os.Rename(program, path)
+}
