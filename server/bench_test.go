@@ -1,0 +1,83 @@
+package server
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/parfait-registry/parfait/drivers/mem"
+	"github.com/parfait-registry/parfait/registry"
+)
+
+// A sink takes an answer and forgets it.
+type sink struct{ header http.Header }
+
+func (s sink) Header() http.Header         { return s.header }
+func (s sink) Write(p []byte) (int, error) { return len(p), nil }
+func (s sink) WriteHeader(int)             {}
+
+// benchmark measures a request on its own, and with a connection around it.
+func benchmark(b *testing.B, h http.Handler, method, path string) {
+	b.Run("handler", func(b *testing.B) {
+		r := httptest.NewRequest(method, path, nil)
+		w := sink{make(http.Header)}
+		b.ReportAllocs()
+		for b.Loop() {
+			clear(w.header)
+			h.ServeHTTP(w, r)
+		}
+	})
+	b.Run("connection", func(b *testing.B) {
+		web := httptest.NewServer(h)
+		defer web.Close()
+		b.ReportAllocs()
+		for b.Loop() {
+			req, err := http.NewRequest(method, web.URL+path, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			resp, err := web.Client().Do(req)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+				b.Fatalf("got %d, %v", resp.StatusCode, err)
+			}
+			resp.Body.Close()
+		}
+	})
+}
+
+// quiet is a server as it runs with loglevel warn, and loud one that logs every request.
+func benchmarkRegistry(b *testing.B, method, path string) {
+	for name, level := range map[string]slog.Level{"quiet": slog.LevelWarn, "loud": slog.LevelInfo} {
+		b.Run(name, func(b *testing.B) {
+			log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level}))
+			h := openWith(b, mem.New(), Config{}, registry.Config{}, new(journal), log)
+			h.pushImage("library/app", "v1", pattern(2048))
+			benchmark(b, h.server, method, path)
+		})
+	}
+}
+
+func BenchmarkGetManifest(b *testing.B) { benchmarkRegistry(b, "GET", "/v2/library/app/manifests/v1") }
+
+func BenchmarkHeadBlob(b *testing.B) {
+	benchmarkRegistry(b, "HEAD", "/v2/library/app/blobs/sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
+}
+
+func BenchmarkEmptyHandler(b *testing.B) {
+	benchmark(b, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), "GET", "/v2/library/app/manifests/v1")
+}
+
+// BenchmarkRoute is what the server itself adds: middleware, router and the parsing of a name and a digest.
+func BenchmarkRoute(b *testing.B) {
+	s := with(new(journal), func(_ http.ResponseWriter, r *http.Request) error {
+		_, _, err := repoAndDigest(r)
+		return err
+	})
+	s.log = slog.New(slog.DiscardHandler)
+	benchmark(b, s, "GET", "/v2/library/app/blobs/sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
+}

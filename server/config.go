@@ -1,0 +1,56 @@
+package server
+
+import "time"
+
+// Config says how the registry looks from outside. The zero value of a field means its default.
+type Config struct {
+	// Issue is what GET / answers, as a JSON string. Default: docker-registry server.
+	Issue string `yaml:"issue"`
+
+	// HTTPAddr is the address to listen on, host:port. The command listens, not the server. Default: 0.0.0.0:5000.
+	HTTPAddr string `yaml:"http_addr"`
+
+	// HTTPHost is the URL under which clients reach the registry, such as https://registry.example.com, for absolute
+	// Location headers. Without a scheme, that of the request is taken. Default: scheme and host of the request.
+	HTTPHost string `yaml:"http_host"`
+
+	// HTTPRelativeURLs makes Location headers paths, without scheme and host. HTTPHost has no effect then.
+	HTTPRelativeURLs bool `yaml:"http_relativeurls"`
+
+	// MaxPageSize bounds how many tags, repositories or referrers one answer lists, whatever n a client asks for.
+	// Default: 1000.
+	MaxPageSize int `yaml:"max_page_size"`
+
+	// DrainTimeout bounds how long a stopping server waits for requests in flight. The command waits, not the server.
+	// Default: 30s.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+
+	// SearchBackend turns search off, and with it the list on the page at /, if it is "none" or "false". Any other
+	// value, such as the original sqlalchemy, means the index of the registry. Default: on.
+	SearchBackend string `yaml:"search_backend"`
+
+	// Debug makes /v1/_ping tell versions, host and flavor.
+	Debug bool `yaml:"debug"`
+
+	// Flavor names the configuration in use, for /v1/_ping. The command sets it.
+	Flavor string `yaml:"-"`
+}
+
+// WithDefaults returns c with the defaults in the place of zero values.
+func (c Config) WithDefaults() Config {
+	if c.Issue == "" {
+		c.Issue = "docker-registry server"
+	}
+	if c.HTTPAddr == "" {
+		c.HTTPAddr = "0.0.0.0:5000"
+	}
+	if c.MaxPageSize <= 0 {
+		c.MaxPageSize = 1000
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	return c
+}
+
+func (c Config) searchable() bool { return c.SearchBackend != "none" && c.SearchBackend != "false" }

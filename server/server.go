@@ -1,0 +1,101 @@
+// Package server answers HTTP: the OCI distribution API under /v2/, what today's clients still ask of the API before
+// it under /v1/, a page for people at /, and /healthz and /readyz for whoever runs it.
+//
+// [New] makes a [Server] over a registry; it is an [net/http.Handler]. A handler parses names, references, digests and
+// ranges into types, calls package registry once and writes the answer; an error goes back to one place that knows
+// the status of each code. An answer that fails after its first byte is cut off, so that a short body is never taken
+// for a whole one.
+package server
+
+import (
+	"context"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+
+	"github.com/parfait-registry/parfait/registry"
+)
+
+// A Server answers the requests of a registry's clients. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	reg     *registry.Registry
+	log     *slog.Logger
+	router  router
+	handler http.Handler
+	html    *template.Template
+	version string // of this module; "(devel)" outside of a release
+
+	draining atomic.Bool
+	inFlight atomic.Int64
+	idle     chan struct{} // gets a token, if it has none, whenever inFlight falls to 0
+}
+
+// New returns a server over reg. A nil log discards what is logged.
+func New(cfg Config, reg *registry.Registry, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg:     cfg.WithDefaults(),
+		reg:     reg,
+		log:     log,
+		html:    template.Must(template.New("index").Parse(indexHTML)),
+		version: "(devel)",
+		idle:    make(chan struct{}, 1),
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		s.version = info.Main.Version
+	}
+	s.router = newRouter(s.routes())
+	s.handler = chain(http.HandlerFunc(s.dispatch),
+		s.logAccess, // outermost: sees how every request ended
+		s.recoverPanics,
+		setCommonHeaders,
+		s.refuseWhileDraining,
+	)
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Drain makes the server refuse new work with 503 from now on. Requests on an upload session, which a client may be
+// in the middle of, are answered, and so is /healthz; /readyz is not, so that a load balancer looks elsewhere.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Wait returns when no request is in flight, or with the error of ctx once that is done. Call [Server.Drain] before.
+func (s *Server) Wait(ctx context.Context) error {
+	for s.inFlight.Load() > 0 {
+		select {
+		case <-s.idle:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// location makes path into what a Location header holds. It never has a query, which not every client keeps.
+func (s *Server) location(r *http.Request, path string) string {
+	if s.cfg.HTTPRelativeURLs {
+		return path
+	}
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	switch host := strings.TrimRight(s.cfg.HTTPHost, "/"); {
+	case strings.Contains(host, "://"):
+		return host + path
+	case host != "":
+		return scheme + host + path
+	case r.Host == "": // HTTP/1.0
+		return path
+	default:
+		return scheme + r.Host + path
+	}
+}
