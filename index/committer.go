@@ -14,8 +14,9 @@ type committer struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
 	queue   chan *transaction
-	stopped chan struct{}
-	full    bool // whether the connection syncs at commit now
+	closing chan struct{} // closed when no more transactions are taken
+	stopped chan struct{} // closed when none runs any more
+	full    bool          // whether the connection syncs at commit now
 }
 
 // A transaction is what somebody waits for.
@@ -36,7 +37,7 @@ func startCommitter(ctx context.Context, db *sql.DB, queries map[string]string) 
 		return nil, err
 	}
 	c := &committer{conn: conn, stmts: make(map[string]*sql.Stmt), queue: make(chan *transaction, batch),
-		stopped: make(chan struct{}), full: true}
+		closing: make(chan struct{}), stopped: make(chan struct{}), full: true}
 	for name, q := range queries {
 		if c.stmts[name], err = conn.PrepareContext(ctx, q); err != nil {
 			conn.Close()
@@ -47,9 +48,12 @@ func startCommitter(ctx context.Context, db *sql.DB, queries map[string]string) 
 	return c, nil
 }
 
-// stop ends the committer after the transactions that are queued. No commit may be called from then on.
+// errClosed is what those get who come too late.
+var errClosed = errors.New("the index is closed")
+
+// stop ends the committer after the transaction that runs.
 func (c *committer) stop() error {
-	close(c.queue)
+	close(c.closing)
 	<-c.stopped
 	return c.conn.Close()
 }
@@ -59,17 +63,28 @@ func (c *committer) commit(ctx context.Context, durable bool, do func(*tx) error
 	t := &transaction{ctx: ctx, do: do, durable: durable, done: make(chan struct{})}
 	select {
 	case c.queue <- t:
+	case <-c.closing:
+		return errClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	<-t.done
-	return t.err
+	select {
+	case <-t.done:
+		return t.err
+	case <-c.stopped:
+		return errClosed
+	}
 }
 
 func (c *committer) run(ctx context.Context) {
 	defer close(c.stopped)
-	for t := range c.queue {
-		c.runBatch(ctx, t)
+	for {
+		select {
+		case t := <-c.queue:
+			c.runBatch(ctx, t)
+		case <-c.closing:
+			return
+		}
 	}
 }
 
@@ -93,10 +108,7 @@ func (c *committer) gather(first *transaction) []*transaction {
 	ts := []*transaction{first}
 	for len(ts) < batch {
 		select {
-		case t, ok := <-c.queue:
-			if !ok {
-				return ts
-			}
+		case t := <-c.queue:
 			ts = append(ts, t)
 		default:
 			return ts

@@ -1,0 +1,171 @@
+package registry_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/drivertest"
+	"github.com/parfait-registry/parfait/drivers/mem"
+	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/registry"
+)
+
+// A scenario is an operation that is tried with each of its steps failing.
+type scenario struct {
+	prepare func(t *testing.T, r *registry.Registry)
+	run     func(ctx context.Context, r *registry.Registry) error
+	done    func(t *testing.T, r *registry.Registry) error // says what is not as it should be after run has succeeded
+}
+
+var faultData = []byte("some bytes of a layer")
+
+func scenarios() map[string]scenario {
+	d := digest.FromBytes(faultData)
+	hasBlob := func(t *testing.T, r *registry.Registry) error {
+		_, err := r.Blob(t.Context(), "a", d)
+		return err
+	}
+	tag := registry.Reference{Tag: "v1"}
+	pushLayer := func(repo registry.Name) func(t *testing.T, r *registry.Registry) {
+		return func(t *testing.T, r *registry.Registry) { push(t, r, repo, faultData) }
+	}
+	manifest := func() []byte {
+		config := descriptor(faultData)
+		return image(config, config)
+	}()
+	pushImage := func(t *testing.T, r *registry.Registry) {
+		pushLayer("a")(t, r)
+		if _, err := r.PutManifest(t.Context(), "a", tag, "", manifest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hasNoTag := func(t *testing.T, r *registry.Registry) error {
+		if _, err := r.Manifest(t.Context(), "a", tag); code(err) != registry.ManifestUnknown {
+			return fmt.Errorf("the tag is there: %v", err)
+		}
+		return nil
+	}
+	nothing := func(*testing.T, *registry.Registry) {}
+	return map[string]scenario{
+		"push at once": {nothing, func(ctx context.Context, r *registry.Registry) error {
+			_, err := r.PushBlob(ctx, "a", d, chunk(faultData))
+			return err
+		}, hasBlob},
+		"push in chunks": {nothing, pushInChunks, hasBlob},
+		"mount": {pushLayer("b"), func(ctx context.Context, r *registry.Registry) error {
+			_, err := r.MountBlob(ctx, "a", d, "b")
+			return err
+		}, hasBlob},
+		"put manifest": {pushLayer("a"), func(ctx context.Context, r *registry.Registry) error {
+			_, err := r.PutManifest(ctx, "a", tag, "", manifest)
+			return err
+		}, func(t *testing.T, r *registry.Registry) error {
+			_, err := r.Manifest(t.Context(), "a", tag)
+			return err
+		}},
+		"delete tag": {pushImage, func(ctx context.Context, r *registry.Registry) error {
+			return r.DeleteManifest(ctx, "a", tag)
+		}, hasNoTag},
+		"delete manifest": {pushImage, func(ctx context.Context, r *registry.Registry) error {
+			return r.DeleteManifest(ctx, "a", registry.Reference{Digest: digest.FromBytes(manifest)})
+		}, hasNoTag},
+		"delete blob": {pushLayer("a"), func(ctx context.Context, r *registry.Registry) error {
+			return r.DeleteBlob(ctx, "a", d)
+		}, func(t *testing.T, r *registry.Registry) error {
+			if err := hasBlob(t, r); code(err) != registry.BlobUnknown {
+				return fmt.Errorf("the blob is there: %v", err)
+			}
+			return nil
+		}},
+	}
+}
+
+func pushInChunks(ctx context.Context, r *registry.Registry) error {
+	s, err := r.StartUpload(ctx, "a", digest.SHA256)
+	if err != nil {
+		return err
+	}
+	for _, part := range [][]byte{faultData[:5], faultData[5:]} {
+		if _, err := r.WriteChunk(ctx, "a", s.ID, chunk(part)); err != nil {
+			return err
+		}
+	}
+	_, err = r.CommitUpload(ctx, "a", s.ID, digest.FromBytes(faultData), empty)
+	return err
+}
+
+// Each step of each operation fails: a call of the store before it is done, and after; a statement of the index.
+// Whatever is said to the client, nothing is half done once the registry has been opened again, and what was said to
+// be done is.
+func TestFaults(t *testing.T) {
+	for name, s := range scenarios() {
+		for _, kind := range []string{"store call fails", "store call fails after it took effect", "index fails"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				for n := int64(0); tryFault(t, openLocal(t), s, kind, n) || n == 0; n++ {
+					if !tryFault(t, mem.New(), s, kind, n) && n == 0 {
+						t.Fatal("there was no step to fail")
+					}
+				}
+			})
+		}
+	}
+}
+
+// tryFault runs s with its n-th step failing and reports whether there was one.
+func tryFault(t *testing.T, store drivers.Driver, s scenario, kind string, n int64) (fired bool) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	f := open(t, registry.Config{}, store, index.Config{Database: path})
+	s.prepare(t, f.Registry)
+	f.close(t)
+
+	fault := drivertest.FailNth(n)
+	var armed atomic.Bool
+	inject := func(op drivertest.Op) error {
+		if !armed.Load() {
+			return nil
+		}
+		if kind == "store call fails after it took effect" {
+			return drivertest.After(fault.Inject(op))
+		}
+		return fault.Inject(op)
+	}
+	cfg, faulty := index.Config{Database: path}, drivertest.Faulty(store, inject)
+	if kind == "index fails" {
+		faulty = store
+		cfg.Observe = func(_ context.Context, call string) error { return inject(drivertest.Op{Key: call}) }
+	}
+	f = open(t, registry.Config{}, faulty, cfg)
+	armed.Store(true)
+	err := s.run(t.Context(), f.Registry)
+	armed.Store(false)
+	if err == nil && fault.Fired() {
+		t.Logf("%v was no harm", fault)
+	}
+	if err != nil && !fault.Fired() {
+		t.Fatalf("failed without a fault: %v", err)
+	}
+	succeeded := err == nil
+	f.abandon(t)
+
+	f = open(t, registry.Config{}, store, index.Config{Database: path})
+	defer f.close(t)
+	checkAgreement(t, store, f.db)
+	if succeeded {
+		if err := s.done(t, f.Registry); err != nil {
+			t.Errorf("%v: after success: %v", fault, err)
+		}
+	}
+	if err := s.run(t.Context(), f.Registry); err != nil && code(err) == "" {
+		t.Errorf("%v: a second try: %v", fault, err)
+	}
+	if err := s.done(t, f.Registry); err != nil {
+		t.Errorf("%v: after a second try: %v", fault, err)
+	}
+	return fault.Fired()
+}
