@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newConfig(o *options) *cobra.Command {
+	config := &cobra.Command{
+		Use:   "config",
+		Short: "Check and show the configuration",
+	}
+	config.AddCommand(
+		&cobra.Command{
+			Use:   "check",
+			Short: "Read every flavor of the file as serve would, and say what is wrong",
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return checkConfig(cmd, o) },
+		},
+		&cobra.Command{
+			Use:   "show",
+			Short: "Print a flavor with all that it inherits, and where each value is from",
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return showConfig(cmd, o) },
+		},
+	)
+	return config
+}
+
+func checkConfig(cmd *cobra.Command, o *options) error {
+	file, err := o.openFile()
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	wrong := 0
+	for _, name := range file.Flavors() {
+		flavor, err := file.Flavor(name)
+		if err != nil {
+			return err
+		}
+		s, err := read(flavor)
+		if name == "common" && errors.Is(err, errNoStorage) {
+			err = nil // it is there to be inherited
+		}
+		if err != nil {
+			wrong++
+			fmt.Fprintf(out, "%s: %v\n", name, err)
+			continue
+		}
+		fmt.Fprintf(out, "%s: ok\n", name)
+		if s != nil {
+			for _, warning := range s.warnings {
+				fmt.Fprintf(out, "%s: note: %s\n", name, warning)
+			}
+		}
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%s: %d of its flavors cannot be served", file.Name(), wrong)
+	}
+	return nil
+}
+
+func showConfig(cmd *cobra.Command, o *options) error {
+	file, err := o.openFile()
+	if err != nil {
+		return err
+	}
+	flavor, err := o.chosen(file)
+	if err != nil {
+		return err
+	}
+	s := &settings{ends: newBackEnds()}
+	return failed(flavor.Show(cmd.OutOrStdout(), s.structs()...))
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/local"
+	"github.com/parfait-registry/parfait/drivers/mem"
+)
+
+// A backEnd is a driver that a flavor can choose with the key storage.
+type backEnd struct {
+	config any                                               // where the flavor's keys go, a pointer to a struct; nil if it has none
+	open   func(ctx context.Context) (drivers.Driver, error) // to be called when config is filled
+	index  func() string                                     // where its index is if the flavor does not say; "" is a temporary one
+}
+
+// newBackEnds lists all there are. This is the only place that does.
+func newBackEnds() map[string]backEnd {
+	var onDisk local.Config
+	return map[string]backEnd{
+		"local": {
+			config: &onDisk,
+			open:   func(context.Context) (drivers.Driver, error) { return local.Open(onDisk) },
+			index:  func() string { return onDisk.Path + "/parfait/index.db" },
+		},
+		"mem": {
+			open:  func(context.Context) (drivers.Driver, error) { return mem.New(), nil },
+			index: func() string { return "" },
+		},
+	}
+}
+
+// aliases are older names of back ends.
+func aliases() map[string]string {
+	return map[string]string{"file": "local", "filesystem": "local", "inmemory": "mem"}
+}
+
+// successors say what serves those who used a back end that is none any more.
+func successors() map[string]string {
+	return map[string]string{
+		"glance":    "use swift or s3, whichever Glance itself stores in",
+		"elliptics": "move the data to another back end",
+		"oss":       "use s3, with the URL of OSS in s3_endpoint",
+		"alioss":    "use s3, with the URL of OSS in s3_endpoint",
+	}
+}
+
+var errNoStorage = errors.New("storage: the flavor names no back end")
+
+// pick returns the back end called name.
+func pick(ends map[string]backEnd, name string) (backEnd, error) {
+	if canonical, ok := aliases()[name]; ok {
+		name = canonical
+	}
+	if end, ok := ends[name]; ok {
+		return end, nil
+	}
+	if instead, ok := successors()[name]; ok {
+		return backEnd{}, fmt.Errorf("storage: there is no back end %q any more: %s", name, instead)
+	}
+	known := strings.Join(slices.Sorted(maps.Keys(ends)), ", ")
+	if name == "" {
+		return backEnd{}, fmt.Errorf("%w; there are %s", errNoStorage, known)
+	}
+	return backEnd{}, fmt.Errorf("storage: this build has no back end %q; it has %s", name, known)
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/parfait-registry/parfait/registry"
+	"github.com/parfait-registry/parfait/server"
+)
+
+func newServe(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the registry until SIGTERM",
+		Long: `Serve the registry until SIGTERM or SIGINT. Then requests that are under way are
+finished, for at most drain_timeout, while new ones get 503; a second signal
+ends it at once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := o.load()
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), s, cmd.ErrOrStderr())
+		},
+	}
+}
+
+// serve opens everything, in an order in which nothing listens before all that the operator can have wrong is known
+// to be right, and serves until ctx ends.
+func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
+	log := s.logger(stderr)
+	store, db, err := s.openStore(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, failed(db.Close())) }()
+
+	cfg := s.server.WithDefaults()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("http_addr: %w", err)
+	}
+	defer listener.Close()
+
+	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
+	reg, err := registry.Open(background, s.registry, store, db, log)
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
+
+	handler := server.New(cfg, reg, log)
+	web := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 30 * time.Second, // bodies may take as long as they do
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- web.Serve(listener) }()
+	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "version", buildVersion())
+	select {
+	case err := <-ended:
+		return failed(err)
+	case <-ctx.Done():
+		return failed(drain(background, web, handler, cfg.DrainTimeout, log))
+	}
+}
+
+// drain finishes what is under way while the listener still answers, with 503, to whoever comes anew.
+func drain(ctx context.Context, web *http.Server, handler *server.Server, timeout time.Duration, log *slog.Logger) error {
+	log.Info("stopping", "at_most", timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	handler.Drain()
+	if err := handler.Wait(ctx); err != nil {
+		log.Warn("requests that did not end in time are cut off", "drain_timeout", timeout)
+		return web.Close()
+	}
+	if err := web.Shutdown(ctx); err != nil {
+		return web.Close()
+	}
+	log.Info("stopped")
+	return nil
+}

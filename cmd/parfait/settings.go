@@ -1,0 +1,169 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/parfait-registry/parfait"
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/flavors"
+	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/registry"
+	"github.com/parfait-registry/parfait/server"
+)
+
+// options are the flags that all sub-commands share.
+type options struct{ file, flavor string }
+
+// settings are a flavor, read.
+type settings struct {
+	process  processConfig
+	server   server.Config
+	registry registry.Config
+	index    index.Config
+	ends     map[string]backEnd
+
+	end      backEnd // the one that the flavor chooses
+	warnings []string
+}
+
+// processConfig has the keys that the command itself reads.
+type processConfig struct {
+	// Storage names the back end.
+	Storage string `yaml:"storage"`
+	// LogLevel is debug, info, warn or error. Default info.
+	LogLevel string `yaml:"loglevel"`
+	// LogFormat is text or json. Default text on a terminal, else json.
+	LogFormat string `yaml:"log_format"`
+	// Auth names a way to tell who may come in. This build knows none, and does not serve those who ask for one.
+	Auth string `yaml:"auth"`
+}
+
+// openFile reads the configuration file.
+func (o *options) openFile() (*flavors.File, error) {
+	return flavors.Load(flavors.Source{
+		File:   cmp.Or(o.file, os.Getenv("DOCKER_REGISTRY_CONFIG")),
+		Sample: parfait.Sample,
+	})
+}
+
+// chosen returns the flavor that the flag or the environment names.
+func (o *options) chosen(f *flavors.File) (*flavors.Flavor, error) {
+	if o.flavor != "" {
+		return f.Flavor(o.flavor)
+	}
+	return f.Chosen()
+}
+
+// load reads the chosen flavor.
+func (o *options) load() (*settings, error) {
+	file, err := o.openFile()
+	if err != nil {
+		return nil, err
+	}
+	flavor, err := o.chosen(file)
+	if err != nil {
+		return nil, err
+	}
+	return read(flavor)
+}
+
+// read takes a flavor apart, and checks what can be checked without opening anything.
+func read(flavor *flavors.Flavor) (*settings, error) {
+	s := &settings{ends: newBackEnds()}
+	s.server.Flavor = flavor.Name()
+	var err error
+	if s.warnings, err = flavor.Decode(obsolete(), s.structs()...); err != nil {
+		return nil, err
+	}
+	if s.end, err = pick(s.ends, strings.ToLower(s.process.Storage)); err != nil {
+		return nil, err
+	}
+	if _, err := s.level(); err != nil {
+		return nil, err
+	}
+	switch s.process.LogFormat {
+	case "", "text", "json", "logstash":
+	default:
+		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
+	}
+	switch s.process.Auth {
+	case "", "none":
+	default:
+		return nil, fmt.Errorf("auth: this build cannot ask for credentials (%s), and does not serve without; "+
+			"put a proxy that does so before it, and leave auth empty", s.process.Auth)
+	}
+	return s, nil
+}
+
+// structs are the homes of all keys.
+func (s *settings) structs() []any {
+	all := []any{&s.process, &s.server, &s.registry, &s.index}
+	for _, end := range s.ends {
+		if end.config != nil {
+			all = append(all, end.config)
+		}
+	}
+	return all
+}
+
+// level reads the names of levels that Python has, too.
+func (s *settings) level() (slog.Level, error) {
+	switch name := strings.ToLower(s.process.LogLevel); name {
+	case "":
+		return slog.LevelInfo, nil
+	case "warning":
+		return slog.LevelWarn, nil
+	case "critical", "fatal":
+		return slog.LevelError, nil
+	default:
+		var level slog.Level
+		if err := level.UnmarshalText([]byte(name)); err != nil {
+			return 0, fmt.Errorf("loglevel: %q is none of debug, info, warn and error", s.process.LogLevel)
+		}
+		return level, nil
+	}
+}
+
+// logger writes to w as the flavor has it, beginning with what is to be said of the flavor itself.
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	level, err := s.level()
+	if err != nil {
+		level = slog.LevelInfo // read has refused it
+	}
+	o := &slog.HandlerOptions{Level: level}
+	var log *slog.Logger
+	if s.process.LogFormat == "text" || s.process.LogFormat == "" && isTerminal(w) {
+		log = slog.New(slog.NewTextHandler(w, o))
+	} else {
+		log = slog.New(slog.NewJSONHandler(w, o))
+	}
+	for _, warning := range s.warnings {
+		log.Warn(warning)
+	}
+	return log
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// openStore opens the back end, then the index.
+func (s *settings) openStore(ctx context.Context, log *slog.Logger) (drivers.Driver, *index.DB, error) {
+	store, err := s.end.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg := s.index
+	cfg.Database = cmp.Or(cfg.Database, s.end.index())
+	db, err := index.Open(ctx, cfg, log)
+	return store, db, err
+}
