@@ -1,0 +1,56 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"path"
+	"syscall"
+)
+
+// Delete implements [drivers.Driver]. It removes the directories that become empty, too.
+func (d *Driver) Delete(ctx context.Context, key string) error {
+	return d.DeleteAll(ctx, key)
+}
+
+// DeleteAll implements [drivers.BatchDeleter]. It syncs once what many keys share, and stops at the first error.
+func (d *Driver) DeleteAll(ctx context.Context, keys ...string) error {
+	toSync := make(map[string]string) // directory to a key that was in it
+	for _, key := range keys {
+		dir, err := d.remove(ctx, key)
+		if err != nil {
+			return failure("delete", key, err)
+		}
+		toSync[dir] = key
+	}
+	for dir, key := range toSync {
+		if err := d.syncDirs(dir); err != nil {
+			return failure("delete", key, err)
+		}
+	}
+	return nil
+}
+
+// Unstage implements [drivers.Stager]: it is Delete without a sync.
+func (d *Driver) Unstage(ctx context.Context, key string) error {
+	dir, err := d.remove(ctx, key)
+	if err == nil {
+		err = d.touchDir(dir)
+	}
+	if err != nil {
+		return failure("delete", key, err)
+	}
+	return nil
+}
+
+// remove removes key's file, if there is one, and the directories that nothing needs any more. It returns the
+// directory in which something went, which is to be synced even if nothing did: another delete may be about to.
+func (d *Driver) remove(ctx context.Context, key string) (string, error) {
+	if err := check(ctx, key); err != nil {
+		return "", err
+	}
+	err := unlink(d.root, key, 0)
+	if err != nil && !absent(err) && !errors.Is(err, syscall.EISDIR) {
+		return "", err
+	}
+	return d.prune(path.Dir(key)), nil
+}

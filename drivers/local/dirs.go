@@ -1,0 +1,157 @@
+package local
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// dirtyDirs knows the directories in which a directory was made since they were last synced. An object is durable once
+// its file, the directory that the file is in, and every dirty directory above are synced; whoever made them dirty,
+// since an object is as lost with a directory that another writer made and has not synced yet.
+//
+// What else changes in a directory is not noted. Who makes or removes a file syncs the directory, or the first one
+// above that is still there, or has leave not to (see [drivers.Stager]).
+type dirtyDirs struct {
+	mu    sync.Mutex       // held while a directory is made or removed, so that none is seen before it is noted
+	marks map[string]int64 // mu guards marks: dirty directory to when it became so, as a count of events
+	count int64            // mu guards count
+}
+
+// mkdir makes dir. That it exists is no error; that its parent does not is [fs.ErrNotExist].
+func (t *dirtyDirs) mkdir(root *os.Root, dir string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := root.Mkdir(dir, 0o777)
+	if err == nil {
+		t.mark(path.Dir(dir))
+	} else if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return err
+}
+
+// rmdir removes dir if it is an empty directory, and reports whether it is gone. A mark of it goes as well, lest marks
+// of what comes and goes add up.
+func (t *dirtyDirs) rmdir(root *os.Root, dir string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := unlink(root, dir, unix.AT_REMOVEDIR)
+	if err == nil {
+		delete(t.marks, dir)
+	}
+	return err == nil || errors.Is(err, fs.ErrNotExist)
+}
+
+// mark notes that dir is dirty from now on. The caller holds mu.
+func (t *dirtyDirs) mark(dir string) {
+	if t.marks == nil {
+		t.marks = make(map[string]int64)
+	}
+	t.count++
+	t.marks[dir] = t.count
+}
+
+// dirty returns dir's mark, or 0 if it is clean.
+func (t *dirtyDirs) dirty(dir string) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.marks[dir]
+}
+
+// all returns the marks of all dirty directories.
+func (t *dirtyDirs) all() map[string]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.marks)
+}
+
+// len returns the number of dirty directories.
+func (t *dirtyDirs) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.marks)
+}
+
+// clean notes that directories were synced after they were found with these marks. Those that have changed since
+// stay dirty.
+func (t *dirtyDirs) clean(marks map[string]int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for dir, mark := range marks {
+		if t.marks[dir] == mark {
+			delete(t.marks, dir)
+		}
+	}
+}
+
+// makeDirs makes dir and what is missing above it. It fails with [fs.ErrNotExist] if someone removes one meanwhile.
+func (d *Driver) makeDirs(dir string) error {
+	err := d.dirs.mkdir(d.root, dir)
+	if parent := path.Dir(dir); parent != "." && errors.Is(err, fs.ErrNotExist) {
+		if err := d.makeDirs(parent); err != nil {
+			return err
+		}
+		err = d.dirs.mkdir(d.root, dir)
+	}
+	return err
+}
+
+// prune removes dir if it is empty, and its parents likewise up to the root, which stays. What cannot be removed, such
+// as a mount point, stays. It returns the first directory that is still there.
+func (d *Driver) prune(dir string) string {
+	for dir != "." && d.dirs.rmdir(d.root, dir) {
+		dir = path.Dir(dir)
+	}
+	return dir
+}
+
+// syncDirs makes durable that a file came to dir or went from it. If dir itself is gone, it went with the file, and
+// that it did is what has to be synced.
+func (d *Driver) syncDirs(dir string) error {
+	for changed := true; ; dir = path.Dir(dir) {
+		mark := d.dirs.dirty(dir)
+		if changed || mark != 0 {
+			err := d.syncDir(dir)
+			changed = absent(err)
+			if err != nil && !changed {
+				return err
+			}
+			if err == nil {
+				d.dirs.clean(map[string]int64{dir: mark})
+			}
+		}
+		if dir == "." {
+			return nil
+		}
+	}
+}
+
+func (d *Driver) syncDir(dir string) error {
+	f, err := openDir(d.root, dir)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(d.syncers.file(f), f.Close())
+}
+
+// openDir opens a directory; "." is the root.
+func openDir(root *os.Root, dir string) (*os.File, error) {
+	return root.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+// unlink removes a file, or with AT_REMOVEDIR an empty directory, where Root.Remove takes either.
+func unlink(root *os.Root, name string, flags int) error {
+	dir, err := openDir(root, path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Unlinkat(int(dir.Fd()), path.Base(name), flags)
+}

@@ -1,0 +1,221 @@
+// Package local keeps objects as files below one folder: the key is the path. An object appears by a rename once its
+// bytes are on disk, so a reader sees an old object, a new one or none, never a part of one. While it is written it
+// is a file in the same directory whose name ends in ".tmp", which nothing here ever shows; [Driver.Sweep] removes
+// what a crash left of those.
+//
+// What is acknowledged is on disk, directory entries included: Commit syncs the file, its directory, and each
+// directory above in which a directory came or went. Only objects that are staged (see [drivers.Stager]) wait for
+// Sync. Directories that no object needs any more are removed.
+//
+// A writer needs no memory that depends on its object. List holds the matching names of one directory a level.
+//
+// Several processes may read one folder, and write to it if it is on NFS, whose servers answer a mkdir when it is
+// durable. On a local file system one process writes: it alone knows which new directories still want a sync.
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/parfait-registry/parfait/drivers"
+)
+
+// Config is what a flavor says about this driver.
+type Config struct {
+	// Path is the folder that holds the objects. It is made if it is not there. No default.
+	Path string `yaml:"storage_path"`
+}
+
+// A Driver stores objects below one folder. Make one with [Open].
+type Driver struct {
+	root    *os.Root
+	dirs    dirtyDirs
+	mounts  mounts
+	syncers syncers
+}
+
+// syncers are the ways to the disk, all of them, so that a test can count and fail them.
+type syncers struct {
+	file   func(*os.File) error // syncs one file or directory
+	mount  func(*os.File) error // syncs the file system that a file is on
+	system func()               // syncs every file system
+}
+
+var (
+	_ drivers.Driver       = (*Driver)(nil)
+	_ drivers.Composer     = (*Driver)(nil)
+	_ drivers.BatchDeleter = (*Driver)(nil)
+	_ drivers.Stager       = (*Driver)(nil)
+)
+
+// Open returns a driver on the folder that cfg names, after it has made and removed a file there. Errors name the
+// folder and the configuration key. Directories below it are taken to be durable: after an unclean stop, call Sync
+// before anything else.
+func Open(cfg Config) (*Driver, error) {
+	if cfg.Path == "" {
+		return nil, errors.New("storage_path is empty; it names the folder of storage: local")
+	}
+	d, err := open(cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("storage_path %q: %w", cfg.Path, err)
+	}
+	return d, nil
+}
+
+func open(folder string) (*Driver, error) {
+	d := &Driver{syncers: syncers{file: (*os.File).Sync, mount: syncMount, system: syncSystem}}
+	if err := d.makeFolder(folder); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.root, err = os.OpenRoot(folder); err != nil {
+		return nil, err
+	}
+	if err := d.tryWrite(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// makeFolder is a durable os.MkdirAll.
+func (d *Driver) makeFolder(folder string) error {
+	var parents []string // of each directory that is to be made
+	for dir := filepath.Clean(folder); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		parents = append(parents, filepath.Dir(dir))
+	}
+	if err := os.MkdirAll(folder, 0o777); err != nil {
+		return err
+	}
+	for _, dir := range parents {
+		f, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		if err := cmp.Or(d.syncers.file(f), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tryWrite makes a file and removes it, and adds the file system of the folder to those that Sync syncs.
+func (d *Driver) tryWrite() error {
+	f, name, err := d.createTemp("parfait")
+	if err != nil {
+		return err
+	}
+	defer d.root.Remove(name)
+	defer f.Close()
+	if _, err := f.WriteString("parfait"); err != nil {
+		return err
+	}
+	return d.touch(f, ".")
+}
+
+// Close releases the folder. Nothing else may be called afterwards, but what is open stays readable.
+func (d *Driver) Close() error {
+	return errors.Join(d.mounts.close(), d.root.Close())
+}
+
+// Open implements [drivers.Driver]. A whole object comes as the [*os.File] itself, so that it can be sent with
+// sendfile(2).
+func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	f, size, err := d.openObject(ctx, key)
+	if err != nil {
+		return nil, failure("open", key, err)
+	}
+	switch {
+	case off < 0:
+		err = fs.ErrInvalid
+	case off > size:
+		err = drivers.ErrRange
+	case n < 0 || n > size-off:
+		n = size - off
+	}
+	if err != nil {
+		f.Close()
+		return nil, failure("open", key, err)
+	}
+	if n == size {
+		return f, nil
+	}
+	return section{io.NewSectionReader(f, off, n), f}, nil
+}
+
+// A section is a part of a file.
+type section struct {
+	*io.SectionReader
+	io.Closer
+}
+
+// openObject opens the file of key and tells its size in bytes.
+func (d *Driver) openObject(ctx context.Context, key string) (*os.File, int64, error) {
+	if err := check(ctx, key); err != nil {
+		return nil, 0, err
+	}
+	f, err := d.root.Open(key)
+	if err != nil {
+		return nil, 0, objectError(nil, err)
+	}
+	info, err := f.Stat()
+	if err := objectError(info, err); err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// Stat implements [drivers.Driver].
+func (d *Driver) Stat(ctx context.Context, key string) (drivers.Object, error) {
+	if err := check(ctx, key); err != nil {
+		return drivers.Object{}, failure("stat", key, err)
+	}
+	info, err := d.root.Stat(key)
+	if err := objectError(info, err); err != nil {
+		return drivers.Object{}, failure("stat", key, err)
+	}
+	return drivers.Object{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
+}
+
+// check says what stands against an operation on key before it begins.
+func check(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return drivers.ValidKey(key)
+}
+
+// absent reports whether err says that there is no such file, or no such directory above it.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// objectError is the error of a look at a key's file: what is no regular file is no object, and neither is what
+// would be below one.
+func objectError(info fs.FileInfo, err error) error {
+	if absent(err) || err == nil && !info.Mode().IsRegular() {
+		return fs.ErrNotExist
+	}
+	return err
+}
+
+// failure says that op on key did not work because of err, less the path that package os put into it.
+func failure(op, key string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
+		err = e.Err
+	}
+	return &drivers.Error{Driver: "local", Op: op, Key: key, Err: err}
+}
