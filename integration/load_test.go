@@ -12,18 +12,24 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestLoad runs every scenario of the load program for a moment against a registry that is not ours, so that what it
+// TestLoad runs every scenario of the load program for a moment, on a registry that is not ours as well, so that what it
 // accepts is not what we happen to answer.
 func TestLoad(t *testing.T) {
-	s := harness.StartDistribution(t, "")
+	ours := harness.StartParfait(t, harness.Options{})
+	theirs := harness.StartDistribution(t, "")
 	var out, progress bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), buildLoad(t), "-rounds", "2", "-time", "50ms", "-blob", "1MiB", "-tags", "40",
-		"-repositories", "20", "-pages", "5", "-base", "peer", fmt.Sprintf("-pid=peer=%d", s.PID), "empty", "peer="+s.URL)
+		"-repositories", "20", "-pages", "5", "-base", "parfait", fmt.Sprintf("-pid=parfait=%d", ours.PID),
+		"distribution="+theirs.URL, "parfait="+ours.URL, "empty")
 	cmd.Stdout, cmd.Stderr = &out, &progress
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("load: %v\n%s", err, progress.String())
 	}
-	for _, want := range []string{"| speed | peer | empty | × as fast as empty |", "| GET manifest by tag, 32 clients |", "| peak memory |"} {
+	for _, want := range []string{
+		"| speed | parfait | distribution | empty | × as fast as distribution | × as fast as empty |",
+		"| GET manifest by tag, 32 clients |",
+		"| peak memory |",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -14,9 +14,12 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
+func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
+
 func TestTools(t *testing.T) {
 	for name, args := range map[string]string{
-		"crane": "version", "oras": "version", "regctl": "version", "registry": "--version",
+		"crane": "version", "oras": "version", "regbot": "version", "regctl": "version", "regsync": "version",
+		"registry": "--version",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := harness.Tool(t, name)
@@ -67,6 +70,25 @@ func TestDistribution(t *testing.T) {
 	s.Kill()
 	if status := s.Stop(); status != -1 {
 		t.Errorf("got exit status %d after SIGKILL, want -1", status)
+	}
+}
+
+func TestParfait(t *testing.T) {
+	s := harness.StartParfait(t, harness.Options{})
+	if status := s.Stop(); status != 0 {
+		t.Errorf("got exit status %d after SIGTERM, want 0", status)
+	}
+	if _, err := http.Get(s.URL + "/readyz"); err == nil {
+		t.Error("the server serves after Stop")
+	}
+
+	// The same folder and address serve again, after SIGTERM and after SIGKILL.
+	for range 2 {
+		again := harness.StartParfait(t, harness.Options{Storage: s.Storage, Addr: s.Addr})
+		if again.URL != s.URL || again.PID == s.PID {
+			t.Errorf("got %s as %d, after %s as %d", again.URL, again.PID, s.URL, s.PID)
+		}
+		again.Kill()
 	}
 }
 
