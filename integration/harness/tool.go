@@ -17,12 +17,14 @@ type tool struct {
 var tools = map[string]tool{
 	"crane":    {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
 	"oras":     {"oras.land/oras", "v1.3.3", "cmd/oras"},
+	"regbot":   {"github.com/regclient/regclient", "v0.11.7", "cmd/regbot"},
 	"regctl":   {"github.com/regclient/regclient", "v0.11.7", "cmd/regctl"},
+	"regsync":  {"github.com/regclient/regclient", "v0.11.7", "cmd/regsync"},
 	"registry": {"github.com/distribution/distribution/v3", "v3.1.2", "cmd/registry"},
 }
 
-// Tool is the path of a program written in Go: crane, oras, regctl, or registry, which is the server of distribution.
-// The first use on a machine builds it, which takes up to some minutes.
+// Tool is the path of a program written in Go: crane, oras, regbot, regctl, regsync, or registry, which is the server of
+// distribution. The first use on a machine builds it, which takes up to some minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	tool, ok := tools[name]
