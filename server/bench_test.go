@@ -50,7 +50,7 @@ func benchmark(b *testing.B, h http.Handler, method, path string) {
 	})
 }
 
-// quiet is a server as it runs with loglevel warn, and loud one that logs every request.
+// benchmarkRegistry measures a request on a quiet server, which logs warnings, and on a loud one, which logs it.
 func benchmarkRegistry(b *testing.B, method, path string) {
 	for name, level := range map[string]slog.Level{"quiet": slog.LevelWarn, "loud": slog.LevelInfo} {
 		b.Run(name, func(b *testing.B) {

@@ -107,7 +107,6 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, b registry.Bl
 	if err := c.Bound(first.off, first.n); err != nil {
 		return fmt.Errorf("open blob %s: %w", b.Digest, err)
 	}
-	c.pos = first.off
 	setContentHeaders(w.Header(), b.Digest, blobMaxAge)
 	w.Header()["Content-Type"] = []string{"application/octet-stream"}
 	setRange(r.Header, ranges)
@@ -148,12 +147,14 @@ type content struct {
 	ranges              []byteRange
 
 	mu     sync.Mutex
-	pos    int64 // where the next Read begins; guarded by mu
+	bound  int   // the range that the reader is bound to; guarded by mu
+	read   bool  // whether that was read; guarded by mu
 	err    error // of the back end; guarded by mu
 	closed bool  // guarded by mu
 }
 
-// Seek does what http.ServeContent needs: to the end for the size, back to the start, and to each range.
+// Seek does what http.ServeContent needs: to the end for the size, back to the start, and to each range in turn. Of
+// these only the ranges behind the first, which is bound already, mean anything to the back end.
 func (c *content) Seek(off int64, whence int) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,13 +166,14 @@ func (c *content) Seek(off int64, whence int) (int64, error) {
 	case whence != io.SeekStart:
 		return 0, errors.ErrUnsupported
 	}
-	for _, rg := range c.ranges {
-		if rg.off == off && off != c.pos {
-			c.pos = off
-			return off, c.failed(c.Bound(off, rg.n))
-		}
+	if !c.read {
+		return off, nil
 	}
-	return off, nil
+	c.bound, c.read = c.bound+1, false
+	if c.bound >= len(c.ranges) || c.ranges[c.bound].off != off {
+		return 0, errors.ErrUnsupported
+	}
+	return off, c.failed(c.Bound(off, c.ranges[c.bound].n))
 }
 
 // Read reads from the current position on.
@@ -181,8 +183,8 @@ func (c *content) Read(p []byte) (int, error) {
 	if c.closed {
 		return 0, os.ErrClosed
 	}
+	c.read = true
 	n, err := c.BlobReader.Read(p)
-	c.pos += int64(n)
 	return n, c.failed(err)
 }
 

@@ -85,15 +85,16 @@ func (b bodyReader) Read(p []byte) (int, error) {
 // writeError answers a request that failed with err. Faults of the registry itself are logged here, and nowhere
 // else, and not told to the client. It does not return if there is nobody to tell, or if the answer has begun.
 func (s *Server) writeError(w *response, r *http.Request, err error) {
-	w.err = err
 	if gone(r, err) {
-		w.gone = true
+		w.err, w.gone = err, true
 		panic(http.ErrAbortHandler) // writes nothing: a plain return would send an empty 200
 	}
 	status, errs := describe(err)
 	if (status >= http.StatusInternalServerError || w.status != 0) && err != error(errDraining) {
 		s.log.LogAttrs(r.Context(), slog.LevelError, "request failed",
 			slog.String("method", r.Method), slog.String("path", clip(r.URL.Path)), slog.Any("err", err))
+	} else {
+		w.err = err // for the access log
 	}
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // cuts the connection, so that the client does not take a part for the whole
@@ -118,8 +119,9 @@ func gone(r *http.Request, err error) bool {
 	if _, ok := errors.AsType[*sendError](err); ok {
 		return true
 	}
-	if e, ok := errors.AsType[*readError](err); ok && (cut(e.err) || errors.Is(e.err, io.ErrUnexpectedEOF)) {
-		return true
+	if e, ok := errors.AsType[*readError](err); ok {
+		// What is left is a body that HTTP/1 cannot parse. HTTP/2 resets the stream for that.
+		return r.ProtoMajor > 1 || cut(e.err) || errors.Is(e.err, io.ErrUnexpectedEOF)
 	}
 	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
 }

@@ -26,7 +26,7 @@ type response struct {
 	http.ResponseWriter
 	status int   // 0 until the header is written
 	bytes  int64 // of the body
-	err    error // why the request failed; nil if it did not
+	err    error // why the request failed, unless that is in the log already
 	gone   bool  // the client left before it had its answer
 }
 

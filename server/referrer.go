@@ -28,12 +28,15 @@ func (s *Server) referrers(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	artifactType := text(r.URL.Query().Get("artifactType"))
+	artifactType := "" // containerd may ask for several types at once: it gets all, and filters them itself
+	if types := r.URL.Query()["artifactType"]; len(types) == 1 {
+		artifactType = text(types[0])
+	}
 	page, err := s.reg.Referrers(r.Context(), repo, subject, artifactType, after, max(n, 1))
 	if err != nil {
 		return err
 	}
-	page = first(page, n)
+	page = cutPage(page, n)
 	h := w.Header()
 	more := ""
 	if artifactType != "" {

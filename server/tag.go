@@ -33,7 +33,7 @@ func (s *Server) tags(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page = first(page, n)
+	page = cutPage(page, n)
 	if page.More {
 		setNext(w, "/v2/"+string(repo)+"/tags/list", n, page.Items[len(page.Items)-1], "")
 	}
@@ -53,7 +53,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page = first(page, n)
+	page = cutPage(page, n)
 	if page.More {
 		setNext(w, "/v2/_catalog", n, page.Items[len(page.Items)-1], "")
 	}
@@ -81,8 +81,8 @@ func (s *Server) page(r *http.Request, usual int) (n int, last string, err error
 	return min(n, s.cfg.MaxPageSize), last, nil
 }
 
-// first returns a page of no more than n items, which are never nil. No items lead to no next page.
-func first[T any](p registry.Page[T], n int) registry.Page[T] {
+// cutPage returns a page of no more than n items, which are never nil. No items lead to no next page.
+func cutPage[T any](p registry.Page[T], n int) registry.Page[T] {
 	if p.Items == nil || n == 0 {
 		p.Items = []T{}
 	}
