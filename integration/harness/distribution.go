@@ -37,19 +37,23 @@ func StartDistribution(t testing.TB, root string) *Server {
 	if root == "" {
 		root = t.TempDir()
 	}
-	config := filepath.Join(t.TempDir(), "config.yml")
 	s := start(t, command{
-		name: "distribution",
-		args: func(addr string) []string {
-			text := fmt.Sprintf(distributionConfig, root, addr)
-			if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			return []string{program, "serve", config}
-		},
+		name:  "distribution",
+		args:  func(addr string) []string { return []string{program, "serve", DistributionConfig(t, root, addr)} },
 		env:   func(string) []string { return []string{"OTEL_TRACES_EXPORTER=none"} },
 		ready: "/v2/",
 	}, "")
 	s.Storage = root
 	return s
+}
+
+// DistributionConfig writes the configuration file with which distribution keeps its store in the folder root, and
+// returns its path.
+func DistributionConfig(t testing.TB, root, addr string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(path, fmt.Appendf(nil, distributionConfig, root, addr), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -28,7 +28,12 @@ func Command(t testing.TB, name string) string {
 	return path
 }
 
-// Missing skips the test, or fails it under CI=true, where everything has to run.
+// Missing skips the test for want of something, or fails it under CI=true, where everything has to run.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	missing(t, format, args...)
+}
+
 func missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

@@ -29,6 +29,42 @@ type Options struct {
 func StartParfait(t testing.TB, o Options) *Server {
 	t.Helper()
 	program := Parfait(t)
+	o.fill(t)
+	args := append(append([]string{}, o.Wrap...), program, "serve")
+	args = append(append(args, o.flags(t)...), o.Args...)
+	s := start(t, command{
+		name:  "parfait",
+		args:  func(string) []string { return args },
+		env:   o.environment,
+		ready: o.Ready,
+	}, o.Addr)
+	s.Storage = o.Storage
+	return s
+}
+
+// RunParfait runs a command of Parfait that ends by itself, such as reindex, and returns what it has printed on both
+// outputs and its exit status, which is -1 after a signal. Of the options, those about listening have no effect.
+func RunParfait(t testing.TB, o Options, args ...string) (output string, status int) {
+	t.Helper()
+	program := Parfait(t)
+	o.fill(t)
+	dir := t.TempDir()
+	args = append(append(o.flags(t), args...), o.Args...)
+	if len(o.Wrap) > 0 {
+		program, args = o.Wrap[0], append(append(append([]string{}, o.Wrap[1:]...), program), args...)
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(environment(dir), o.environment("")...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// Fill sets the defaults.
+func (o *Options) fill(t testing.TB) {
 	if o.Storage == "" {
 		o.Storage = t.TempDir()
 	}
@@ -38,29 +74,27 @@ func StartParfait(t testing.TB, o Options) *Server {
 	if o.Ready == "" {
 		o.Ready = "/readyz"
 	}
-	args := append(append([]string{}, o.Wrap...), program, "serve")
-	if o.Config != "" {
-		file := filepath.Join(t.TempDir(), "config.yml")
-		if err := os.WriteFile(file, []byte(o.Config), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, "--config", file)
+}
+
+// Flags name the configuration file, which they make, if there is to be one.
+func (o *Options) flags(t testing.TB) []string {
+	t.Helper()
+	if o.Config == "" {
+		return nil
 	}
-	args = append(args, o.Args...)
-	s := start(t, command{
-		name: "parfait",
-		args: func(string) []string { return args },
-		env: func(addr string) []string {
-			return append([]string{
-				"SETTINGS_FLAVOR=" + o.Flavor,
-				"STORAGE_PATH=" + o.Storage,
-				"REGISTRY_HTTP_ADDR=" + addr,
-			}, o.Env...)
-		},
-		ready: o.Ready,
-	}, o.Addr)
-	s.Storage = o.Storage
-	return s
+	file := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(file, []byte(o.Config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--config", file}
+}
+
+func (o *Options) environment(addr string) []string {
+	env := []string{"SETTINGS_FLAVOR=" + o.Flavor, "STORAGE_PATH=" + o.Storage}
+	if addr != "" {
+		env = append(env, "REGISTRY_HTTP_ADDR="+addr)
+	}
+	return append(env, o.Env...)
 }
 
 // Parfait is the path of the program of this tree, built once in a test run; with the race detector in it if the
