@@ -23,7 +23,13 @@ type Report struct {
 // Reindex replaces the facts of an index by those that the store shows. Nothing may use the index meanwhile. Broken
 // things in the store are left out and reported. progress, unless it is nil, is called with each object that was
 // looked at.
+//
+// First the store gets what the index has noted that it may lack: after a crash it need not show all that was
+// acknowledged, and what it does not show would be lost here.
 func Reindex(ctx context.Context, store drivers.Driver, db *index.DB, progress func(key string)) (Report, error) {
+	if err := newOutbox(store, db).replay(ctx); err != nil {
+		return Report{}, err
+	}
 	var report Report
 	err := db.Rebuild(ctx, func(b *index.Builder) error {
 		x := &reindexer{ctx: ctx, store: store, b: b, progress: progress}
