@@ -151,7 +151,8 @@ func (db *DB) row(ctx context.Context, name string, args ...any) scanner {
 	if err := db.observe(ctx, name); err != nil {
 		return failed{err}
 	}
-	return db.lookups[name].QueryRowContext(ctx, args...)
+	// A look-up of one row is over before anybody could cancel it; to watch for that costs more than the look-up.
+	return db.lookups[name].QueryRowContext(context.WithoutCancel(ctx), args...)
 }
 
 // rows runs the look-up name.

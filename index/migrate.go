@@ -13,7 +13,7 @@ import (
 type dialect *strings.Replacer
 
 var sqliteDialect dialect = strings.NewReplacer(
-	"{id}", "integer primary key autoincrement",
+	"{id}", "integer primary key",
 	"{bytes}", "blob",
 	"{without rowid}", "without rowid",
 )

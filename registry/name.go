@@ -2,7 +2,7 @@ package registry
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -10,11 +10,6 @@ import (
 // maxName bounds a repository name: clients count the registry's host into the 255 bytes that they allow, and so do
 // the file systems under a store for each component.
 const maxName = 255
-
-var (
-	namePattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
 
 // A Name is the valid name of a repository. Only [ParseName] makes one, so that nothing else reaches a storage key.
 type Name string
@@ -25,11 +20,47 @@ func ParseName(s string) (Name, error) {
 	case len(s) > maxName:
 		return "", &Error{Code: NameInvalid,
 			Message: fmt.Sprintf("repository name %.40q… has %d bytes; at most %d are allowed", s, len(s), maxName)}
-	case !namePattern.MatchString(s):
+	case !validName(s):
 		return "", &Error{Code: NameInvalid, Detail: s, Message: fmt.Sprintf(
 			"repository name %q is invalid: components of a-z and 0-9, joined by '.', '_', '__' or '-', separated by '/'", s)}
 	}
 	return Name(s), nil
+}
+
+// validName reports whether s matches end-to-end, without the cost of a regular expression in every request,
+//
+//	[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
+func validName(s string) bool {
+	for component := range strings.SplitSeq(s, "/") {
+		if !validComponent(component) {
+			return false
+		}
+	}
+	return true
+}
+
+func validComponent(s string) bool {
+	for i := 0; ; {
+		word := i
+		for i < len(s) && (s[i] >= 'a' && s[i] <= 'z' || s[i] >= '0' && s[i] <= '9') {
+			i++
+		}
+		if i == word {
+			return false
+		}
+		if i == len(s) {
+			return true
+		}
+		joint := i
+		for i < len(s) && s[i] == s[joint] {
+			i++
+		}
+		switch n := i - joint; {
+		case s[joint] == '-', s[joint] == '_' && n <= 2, s[joint] == '.' && n == 1:
+		default:
+			return false
+		}
+	}
 }
 
 // A Reference is what stands behind /manifests/ in a URL: a tag or a digest, never both, never neither.
@@ -55,7 +86,12 @@ func ParseReference(s string) (Reference, error) {
 
 // ParseTag checks s against the grammar of the distribution-spec. The error has the code MANIFEST_INVALID.
 func ParseTag(s string) error {
-	if !tagPattern.MatchString(s) {
+	valid := len(s) >= 1 && len(s) <= 128 && s[0] != '.' && s[0] != '-'
+	for i := range len(s) {
+		c := s[i]
+		valid = valid && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-')
+	}
+	if !valid {
 		return &Error{Code: ManifestInvalid, Message: fmt.Sprintf(
 			"tag %.140q is invalid: 1 to 128 of a-z, A-Z, 0-9, '_', '.' and '-', not beginning with '.' or '-'", s)}
 	}
@@ -73,14 +109,20 @@ func (r Reference) String() string {
 // ParseDigest accepts the two algorithms of the image-spec, sha256 and sha512, in lower-case hexadecimal. The error
 // has the code DIGEST_INVALID.
 func ParseDigest(s string) (digest.Digest, error) {
-	d := digest.Digest(s)
-	if err := d.Validate(); err != nil {
-		return "", &Error{Code: DigestInvalid, Message: fmt.Sprintf("digest %.150q is invalid: %v", s, err), Err: err}
-	}
-	if _, err := ParseAlgorithm(d.Algorithm().String()); err != nil {
+	name, hex, _ := strings.Cut(s, ":")
+	alg, err := ParseAlgorithm(name)
+	if err != nil {
 		return "", err
 	}
-	return d, nil
+	valid := len(hex) == 2*alg.Size()
+	for i := range len(hex) {
+		valid = valid && (hex[i] >= '0' && hex[i] <= '9' || hex[i] >= 'a' && hex[i] <= 'f')
+	}
+	if !valid {
+		return "", &Error{Code: DigestInvalid,
+			Message: fmt.Sprintf("digest %.150q is invalid: %s has %d of 0-9 and a-f after the colon", s, alg, 2*alg.Size())}
+	}
+	return digest.Digest(s), nil
 }
 
 // ParseAlgorithm accepts sha256 and sha512. The error has the code DIGEST_INVALID.

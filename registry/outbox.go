@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -25,7 +27,7 @@ type outbox struct {
 	flushing sync.Mutex // one flush at a time
 
 	mu      sync.Mutex
-	pending map[int64]shown // by number of entry
+	pending map[int64]*shown // by number of entry; the database may use that again when the entry is settled
 }
 
 // A shown is an entry and what the store shows of it.
@@ -38,7 +40,7 @@ type shown struct {
 const pendingMax = 8192
 
 func newOutbox(store drivers.Driver, db *index.DB) *outbox {
-	return &outbox{store: store, index: db, full: make(chan struct{}, 1), pending: make(map[int64]shown)}
+	return &outbox{store: store, index: db, full: make(chan struct{}, 1), pending: make(map[int64]*shown)}
 }
 
 // replay shows all that is on the index's list.
@@ -51,7 +53,7 @@ func (o *outbox) replay(ctx context.Context) error {
 		}
 		last = entries[len(entries)-1].ID
 		for _, e := range entries {
-			o.pending[e.ID] = shown{Entry: e, digest: unlike}
+			o.pending[e.ID] = &shown{Entry: e, digest: unlike}
 		}
 		if err := o.flush(ctx); err != nil {
 			return err
@@ -69,7 +71,7 @@ func (o *outbox) show(ctx context.Context, states map[index.Entry]index.State) e
 			if err != nil {
 				s.Digest = unlike
 			}
-			o.remember(shown{Entry: e, digest: s.Digest})
+			o.remember(&shown{Entry: e, digest: s.Digest})
 			return err
 		})
 	}
@@ -80,7 +82,7 @@ func (o *outbox) show(ctx context.Context, states map[index.Entry]index.State) e
 const unlike digest.Digest = "?"
 
 // remember notes what the store shows now.
-func (o *outbox) remember(s shown) {
+func (o *outbox) remember(s *shown) {
 	o.mu.Lock()
 	o.pending[s.ID] = s
 	full := len(o.pending) >= pendingMax
@@ -98,10 +100,7 @@ func (o *outbox) flush(ctx context.Context) error {
 	o.flushing.Lock()
 	defer o.flushing.Unlock()
 	o.mu.Lock()
-	batch := make([]shown, 0, len(o.pending))
-	for _, s := range o.pending {
-		batch = append(batch, s)
-	}
+	batch := slices.Collect(maps.Values(o.pending))
 	o.mu.Unlock()
 	if len(batch) == 0 {
 		return nil
@@ -120,15 +119,17 @@ func (o *outbox) flush(ctx context.Context) error {
 		return err
 	}
 	o.mu.Lock()
-	for _, id := range ids {
-		delete(o.pending, id)
+	for _, s := range batch {
+		if o.pending[s.ID] == s {
+			delete(o.pending, s.ID)
+		}
 	}
 	o.mu.Unlock()
 	return nil
 }
 
 // correct writes the state of the index as often as it is another one than the store shows.
-func (o *outbox) correct(ctx context.Context, s shown) error {
+func (o *outbox) correct(ctx context.Context, s *shown) error {
 	for {
 		state, err := o.index.State(ctx, s.Entry)
 		if err != nil || state.Digest == s.digest {

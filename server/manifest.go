@@ -30,6 +30,9 @@ func repoAndReference(r *http.Request) (registry.Name, registry.Reference, error
 // the field send an Accept that is incomplete, or none, and take what they get.
 func (s *Server) getManifest(w http.ResponseWriter, r *http.Request) error {
 	repo, ref, err := repoAndReference(r)
+	if e, ok := errors.AsType[*registry.Error](err); ok && e.Code == registry.ManifestInvalid {
+		return &registry.Error{Code: registry.ManifestUnknown, Message: e.Message} // nothing can have such a tag
+	}
 	if err != nil {
 		return err
 	}

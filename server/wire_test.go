@@ -28,7 +28,7 @@ func TestOddRequests(t *testing.T) {
 		{"GET http://elsewhere.example.com/v2/ HTTP/1.1\r\nHost: x\r\n", 200, ""},
 		{"GET /v2/?\r\n HTTP/1.1\r\nHost: x\r\n", 400, ""},
 		{"GET /v2/app/manifests/v1?%zz=;;&&n HTTP/1.1\r\nHost: x\r\n", 200, ""},
-		{"GET /v2/app/manifests/v1#v2 HTTP/1.1\r\nHost: x\r\n", 400, ""},
+		{"GET /v2/app/manifests/v1#v2 HTTP/1.1\r\nHost: x\r\n", 404, ""},
 		{"GET /v2/app\x00/manifests/v1 HTTP/1.1\r\nHost: x\r\n", 400, ""},
 		{"GET /v2/app%zz/manifests/v1 HTTP/1.1\r\nHost: x\r\n", 400, ""},
 		{"GET v2/ HTTP/1.1\r\nHost: x\r\n", 400, ""},

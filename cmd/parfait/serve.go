@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,6 +60,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 
+	tuneGC()
 	handler := server.New(cfg, reg, log)
 	web := &http.Server{
 		Handler:           handler,
@@ -74,6 +77,14 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 		return failed(err)
 	case <-ctx.Done():
 		return failed(drain(background, web, handler, cfg.DrainTimeout, log))
+	}
+}
+
+// tuneGC collects garbage less often than Go does by default, unless GOGC has the operator's own choice. The live heap
+// is a few MiB, and to double that is soon done by requests that leave little behind.
+func tuneGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
 	}
 }
 

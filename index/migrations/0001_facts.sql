@@ -67,7 +67,7 @@ create table sessions (
 	hash_state {bytes},
 	started_at bigint not null,
 	updated_at bigint not null
-);
+) {without rowid};
 create index sessions_updated_at on sessions (updated_at);
 
 create table session_parts (
