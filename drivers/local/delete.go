@@ -14,6 +14,8 @@ func (d *Driver) Delete(ctx context.Context, key string) error {
 
 // DeleteAll implements [drivers.BatchDeleter]. It syncs once what many keys share, and stops at the first error.
 func (d *Driver) DeleteAll(ctx context.Context, keys ...string) error {
+	d.dirs.beginDelete()
+	defer d.dirs.endDelete()
 	toSync := make(map[string]string) // directory to a key that was in it
 	for _, key := range keys {
 		dir, err := d.remove(ctx, key)
@@ -48,7 +50,7 @@ func (d *Driver) remove(ctx context.Context, key string) (string, error) {
 	if err := check(ctx, key); err != nil {
 		return "", err
 	}
-	err := unlink(d.root, key, 0)
+	err := d.root.Unlink(key)
 	if err != nil && !absent(err) && !errors.Is(err, syscall.EISDIR) {
 		return "", err
 	}

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // dirtyDirs knows the directories in which a directory was made since they were last synced. An object is durable once
@@ -22,13 +19,15 @@ type dirtyDirs struct {
 	mu    sync.Mutex       // held while a directory is made or removed, so that none is seen before it is noted
 	marks map[string]int64 // mu guards marks: dirty directory to when it became so, as a count of events
 	count int64            // mu guards count
+
+	deletes int // mu guards deletes: how many have removed a file, or are about to, and have not synced that yet
 }
 
 // mkdir makes dir. That it exists is no error; that its parent does not is [fs.ErrNotExist].
-func (t *dirtyDirs) mkdir(root *os.Root, dir string) error {
+func (t *dirtyDirs) mkdir(root folder, dir string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	err := root.Mkdir(dir, 0o777)
+	err := root.Mkdir(dir)
 	if err == nil {
 		t.mark(path.Dir(dir))
 	} else if errors.Is(err, fs.ErrExist) {
@@ -38,15 +37,31 @@ func (t *dirtyDirs) mkdir(root *os.Root, dir string) error {
 }
 
 // rmdir removes dir if it is an empty directory, and reports whether it is gone. A mark of it goes as well, lest marks
-// of what comes and goes add up.
-func (t *dirtyDirs) rmdir(root *os.Root, dir string) bool {
+// of what comes and goes add up. A delete that is under way may need it: where a directory that it looks for was made
+// anew, nothing but the mark above says that the old one went. So it goes to the parent then.
+func (t *dirtyDirs) rmdir(root folder, dir string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	err := unlink(root, dir, unix.AT_REMOVEDIR)
-	if err == nil {
+	err := root.Rmdir(dir)
+	if err == nil && t.marks[dir] != 0 {
 		delete(t.marks, dir)
+		if t.deletes > 0 {
+			t.mark(path.Dir(dir))
+		}
 	}
 	return err == nil || errors.Is(err, fs.ErrNotExist)
+}
+
+func (t *dirtyDirs) beginDelete() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deletes++
+}
+
+func (t *dirtyDirs) endDelete() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deletes--
 }
 
 // mark notes that dir is dirty from now on. The caller holds mu.
@@ -91,8 +106,12 @@ func (t *dirtyDirs) clean(marks map[string]int64) {
 	}
 }
 
-// makeDirs makes dir and what is missing above it. It fails with [fs.ErrNotExist] if someone removes one meanwhile.
+// makeDirs makes dir and what is missing above it. It fails with [fs.ErrNotExist] if someone removes one meanwhile, or
+// if the folder itself is gone: to make that would be to write beside a disk that is not mounted.
 func (d *Driver) makeDirs(dir string) error {
+	if dir == "." {
+		return fs.ErrNotExist
+	}
 	err := d.dirs.mkdir(d.root, dir)
 	if parent := path.Dir(dir); parent != "." && errors.Is(err, fs.ErrNotExist) {
 		if err := d.makeDirs(parent); err != nil {
@@ -113,7 +132,7 @@ func (d *Driver) prune(dir string) string {
 }
 
 // syncDirs makes durable that a file came to dir or went from it. If dir itself is gone, it went with the file, and
-// that it did is what has to be synced.
+// that it did is what has to be synced. If it was made anew, the directory above is dirty, or was synced since.
 func (d *Driver) syncDirs(dir string) error {
 	for changed := true; ; dir = path.Dir(dir) {
 		mark := d.dirs.dirty(dir)
@@ -134,24 +153,9 @@ func (d *Driver) syncDirs(dir string) error {
 }
 
 func (d *Driver) syncDir(dir string) error {
-	f, err := openDir(d.root, dir)
+	f, err := d.root.OpenDir(dir)
 	if err != nil {
 		return err
 	}
 	return cmp.Or(d.syncers.file(f), f.Close())
-}
-
-// openDir opens a directory; "." is the root.
-func openDir(root *os.Root, dir string) (*os.File, error) {
-	return root.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-}
-
-// unlink removes a file, or with AT_REMOVEDIR an empty directory, where Root.Remove takes either.
-func unlink(root *os.Root, name string, flags int) error {
-	dir, err := openDir(root, path.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return unix.Unlinkat(int(dir.Fd()), path.Base(name), flags)
 }

@@ -35,7 +35,7 @@ func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	limit := time.Now().Add(-age)
 	l := lister{ctx: ctx, d: d, wanted: isTemp, yield: func(o drivers.Object, err error) bool {
 		if err == nil && o.ModTime.Before(limit) {
-			if err = unlink(d.root, o.Key, 0); absent(err) {
+			if err = d.root.Unlink(o.Key); absent(err) {
 				err = nil // its writer was alive
 			}
 			d.prune(path.Dir(o.Key))
@@ -98,7 +98,7 @@ func (l *lister) read(dir string) ([]entry, error) {
 	if dir != "" && !isKey(dir+"x") {
 		return nil, nil // no key begins like this
 	}
-	f, err := openDir(l.d.root, path.Clean(dir))
+	f, err := l.d.root.OpenDir(dir)
 	if absent(err) {
 		return nil, nil
 	}

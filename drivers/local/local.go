@@ -29,13 +29,14 @@ import (
 
 // Config is what a flavor says about this driver.
 type Config struct {
-	// Path is the folder that holds the objects. It is made if it is not there. No default.
+	// Path is the folder that holds the objects. It is made if it is not there. Symbolic links below it are followed,
+	// wherever they lead. No default.
 	Path string `yaml:"storage_path"`
 }
 
 // A Driver stores objects below one folder. Make one with [Open].
 type Driver struct {
-	root    *os.Root
+	root    folder
 	dirs    dirtyDirs
 	mounts  mounts
 	syncers syncers
@@ -69,15 +70,16 @@ func Open(cfg Config) (*Driver, error) {
 	return d, nil
 }
 
-func open(folder string) (*Driver, error) {
+func open(path string) (*Driver, error) {
 	d := &Driver{syncers: syncers{file: (*os.File).Sync, mount: syncMount, system: syncSystem}}
-	if err := d.makeFolder(folder); err != nil {
+	if err := d.makeFolder(path); err != nil {
 		return nil, err
 	}
-	var err error
-	if d.root, err = os.OpenRoot(folder); err != nil {
+	abs, err := filepath.Abs(path)
+	if err != nil {
 		return nil, err
 	}
+	d.root = folder(abs)
 	if err := d.tryWrite(); err != nil {
 		d.Close()
 		return nil, err
@@ -115,7 +117,7 @@ func (d *Driver) tryWrite() error {
 	if err != nil {
 		return err
 	}
-	defer d.root.Remove(name)
+	defer d.root.Unlink(name)
 	defer f.Close()
 	if _, err := f.WriteString("parfait"); err != nil {
 		return err
@@ -123,9 +125,9 @@ func (d *Driver) tryWrite() error {
 	return d.touch(f, ".")
 }
 
-// Close releases the folder. Nothing else may be called afterwards, but what is open stays readable.
+// Close closes what Sync would need. Nothing else may be called afterwards, but what is open stays readable.
 func (d *Driver) Close() error {
-	return errors.Join(d.mounts.close(), d.root.Close())
+	return d.mounts.close()
 }
 
 // Open implements [drivers.Driver]. A whole object comes as the [*os.File] itself, so that it can be sent with

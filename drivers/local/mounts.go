@@ -18,19 +18,36 @@ type mounts struct {
 	all  bool                // mu guards all: whether Sync has once synced every file system
 }
 
-// touch notes the file system of f, which is a file in dir or dir itself.
+// touch notes the file system of f, which is a file in dir.
 func (d *Driver) touch(f *os.File, dir string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
+	return d.noteMount(info, dir)
+}
+
+// touchDir notes the file system of dir. If dir is gone, whoever removed it sees to that.
+func (d *Driver) touchDir(dir string) error {
+	info, err := d.root.Stat(dir)
+	if err == nil {
+		err = d.noteMount(info, dir)
+	}
+	if absent(err) {
+		return nil
+	}
+	return err
+}
+
+// noteMount keeps dir open, if it is the first directory on the file system that info tells.
+func (d *Driver) noteMount(info os.FileInfo, dir string) error {
 	device := uint64(info.Sys().(*syscall.Stat_t).Dev)
 	d.mounts.mu.Lock()
 	defer d.mounts.mu.Unlock()
 	if d.mounts.dirs[device] != nil {
 		return nil
 	}
-	handle, err := openDir(d.root, dir)
+	handle, err := d.root.OpenDir(dir)
 	if err != nil {
 		return err
 	}
@@ -39,19 +56,6 @@ func (d *Driver) touch(f *os.File, dir string) error {
 	}
 	d.mounts.dirs[device] = handle
 	return nil
-}
-
-// touchDir notes the file system of dir. If dir is gone, whoever removed it sees to that.
-func (d *Driver) touchDir(dir string) error {
-	f, err := openDir(d.root, dir)
-	if absent(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return d.touch(f, dir)
 }
 
 // Sync implements [drivers.Stager]. The first one after Open syncs every file system of the machine: a process before

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -259,6 +260,23 @@ type disk struct {
 	held    []*os.File                   // mu guards held: the directories, so that no inode comes back as another
 }
 
+// openOnDisk opens a driver whose files and directories are synced to a disk.
+func openOnDisk(t *testing.T, folder string) (*Driver, *disk) {
+	info, err := os.Stat(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &disk{root: inode(info), entries: make(map[uint64]map[string]uint64), files: make(map[uint64]bool)}
+	t.Cleanup(func() {
+		for _, f := range k.held {
+			f.Close()
+		}
+	})
+	d := openAt(t, folder)
+	d.syncers.file = k.sync
+	return d, k
+}
+
 func inode(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
 
 // sync stands in for fsync.
@@ -279,11 +297,15 @@ func (k *disk) sync(f *os.File) error {
 	}
 	entries := make(map[string]uint64)
 	for _, e := range list {
-		info, err := e.Info()
+		var stat unix.Stat_t // of what is in f: another directory may have its name by now
+		err := unix.Fstatat(int(f.Fd()), e.Name(), &stat, unix.AT_SYMLINK_NOFOLLOW)
+		if err == unix.ENOENT {
+			continue // the entry went meanwhile; as the error of fsync, it would say that f did
+		}
 		if err != nil {
 			return err
 		}
-		entries[e.Name()] = inode(info)
+		entries[e.Name()] = stat.Ino
 	}
 	if k.entries[inode(info)] == nil {
 		fd, err := unix.Dup(int(f.Fd()))
@@ -311,17 +333,39 @@ func (k *disk) holds(key string) bool {
 	return k.files[at]
 }
 
+// TestSyncs_DirectoryMadeAnew deletes an object while others make its directory anew, and remove that with its parent
+// when the delete is between the two.
+func TestSyncs_DirectoryMadeAnew(t *testing.T) {
+	ctx := t.Context()
+	for range 20 { // DeleteAll has no order, and syncs x before a/b in every other run
+		d, disk := openOnDisk(t, t.TempDir())
+		for _, key := range []string{"a/b/1", "a/b/2", "a/c", "x/1", "x/2"} {
+			put(t, d, key)
+		}
+		d.syncers.file = func(f *os.File) error {
+			var err error
+			switch path.Base(f.Name()) {
+			case "x":
+				err = errors.Join(d.Unstage(ctx, "a/b/2"), drivers.StagePut(ctx, d, "a/b/3", nil))
+			case "b":
+				err = errors.Join(d.Unstage(ctx, "a/b/3"), d.Unstage(ctx, "a/c"))
+			}
+			return cmp.Or(err, disk.sync(f))
+		}
+		if err := d.DeleteAll(ctx, "a/b/1", "x/1"); err != nil {
+			t.Fatal(err)
+		}
+		if disk.holds("a/b/1") {
+			t.Fatal("a/b/1 was deleted and is on the disk")
+		}
+	}
+}
+
 // TestSyncs_Crash creates, composes and deletes in shared directories from many sides, while others stage there. What
 // was acknowledged must be on a disk that keeps nothing but what was synced.
 func TestSyncs_Crash(t *testing.T) {
 	folder := t.TempDir()
-	info, err := os.Stat(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk := &disk{root: inode(info), entries: make(map[uint64]map[string]uint64), files: make(map[uint64]bool)}
-	d := openAt(t, folder)
-	d.syncers.file = disk.sync
+	d, disk := openOnDisk(t, folder)
 	g, ctx := errgroup.WithContext(t.Context())
 	for side := range 8 {
 		g.Go(func() error {
@@ -356,11 +400,7 @@ func TestSyncs_Crash(t *testing.T) {
 			return nil
 		})
 	}
-	err = g.Wait()
-	for _, f := range disk.held {
-		f.Close()
-	}
-	if err != nil {
+	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	if got := files(t, folder); len(got) != 0 {

@@ -193,7 +193,7 @@ func (w *writer) Close() error {
 		return nil
 	}
 	w.file.Close() // nobody wants the bytes
-	err := w.d.root.Remove(w.temp)
+	err := w.d.root.Unlink(w.temp)
 	w.temp = ""
 	w.d.prune(path.Dir(w.key))
 	if err != nil {
