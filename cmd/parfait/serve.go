@@ -88,19 +88,29 @@ func tuneGC() {
 	}
 }
 
-// drain finishes what is under way while the listener still answers, with 503, to whoever comes anew.
+// cutTimeout bounds how long requests that were cut off may take to notice. What holds them up then is the store.
+const cutTimeout = 10 * time.Second
+
+// drain finishes what is under way while the listener still answers, with 503, to whoever comes anew. When it returns
+// nil no request uses store or index any more.
 func drain(ctx context.Context, web *http.Server, handler *server.Server, timeout time.Duration, log *slog.Logger) error {
 	log.Info("stopping", "at_most", timeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	handler.Drain()
-	if err := handler.Wait(ctx); err != nil {
-		log.Warn("requests that did not end in time are cut off", "drain_timeout", timeout)
-		return web.Close()
+	err := handler.Wait(ctx)
+	if err == nil {
+		err = web.Shutdown(ctx)
 	}
-	if err := web.Shutdown(ctx); err != nil {
-		return web.Close()
+	if err == nil {
+		log.Info("stopped")
+		return nil
 	}
-	log.Info("stopped")
-	return nil
+	log.Warn("requests that did not end in time are cut off", "drain_timeout", timeout)
+	if err := web.Close(); err != nil {
+		return err
+	}
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), cutTimeout)
+	defer cancel()
+	return handler.Wait(ctx)
 }
