@@ -59,6 +59,7 @@ create table tags (
 ) {without rowid};
 create index tags_digest on tags (repository_id, digest);
 
+-- Few at a time: expiry reads them all, so that no push has to keep an index.
 create table sessions (
 	id         text not null primary key,
 	repository text not null,
@@ -68,7 +69,6 @@ create table sessions (
 	started_at bigint not null,
 	updated_at bigint not null
 ) {without rowid};
-create index sessions_updated_at on sessions (updated_at);
 
 create table session_parts (
 	session_id text not null,
