@@ -142,6 +142,13 @@ func (k *killer) load(s *harness.Server) {
 		}
 		s.Kill()
 	})
+	k.work(s)
+	<-s.Done()
+}
+
+// work has the clients work until the server serves no more.
+func (k *killer) work(s *harness.Server) {
+	k.t.Helper()
 	k.each(s, func(c *killClient, web *rawClient) []error {
 		for {
 			err := c.work(k.t.Context(), web)
@@ -149,11 +156,10 @@ func (k *killer) load(s *harness.Server) {
 				return []error{err}
 			}
 			if err != nil {
-				return nil // that is the kill
+				return nil // that is the end
 			}
 		}
 	})
-	<-s.Done()
 }
 
 // startAndKill kills the server once more while it brings the store up to date.
