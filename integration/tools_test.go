@@ -1,0 +1,151 @@
+package integration
+
+import (
+	"archive/tar"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+// TestImageBetweenPrograms pushes an image of real files with every program and in every form, and pulls each of these
+// with every program.
+func TestImageBetweenPrograms(t *testing.T) {
+	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+	dir, want := toolchainImage(t, s)
+	digest := digestOf(t, imageIn(t, dir))
+	for _, push := range pushes {
+		t.Run(push.name, func(t *testing.T) {
+			t.Parallel()
+			// An address of its own keeps skopeo, podman and buildah from taking what they have seen elsewhere.
+			name := harness.Record(t, s).Addr + "/go/" + strings.ReplaceAll(push.name, " ", "-")
+			push.run(t, dir, name+":v1")
+			crane := newProgram(t, "crane")
+			if manifest := crane.run("manifest", name+":v1"); !strings.Contains(manifest, push.media) {
+				t.Errorf("got manifest %s, want one with %s", manifest, push.media)
+			}
+			pushed := crane.run("digest", name+":v1")
+			if push.same && pushed != digest {
+				t.Errorf("got %s, want %s", pushed, digest)
+			}
+			for _, pull := range pulls {
+				if push.same && push.name != "crane" && !pull.same {
+					continue // it is the same image: to unpack it once is enough
+				}
+				t.Run(pull.name, func(t *testing.T) {
+					got := imageIn(t, pull.run(t, name+":v1"))
+					sameTree(t, tree(t, got), want)
+					if digest := digestOf(t, got); push.same && pull.same && digest != pushed {
+						t.Errorf("got %s, want %s", digest, pushed)
+					}
+				})
+			}
+		})
+	}
+}
+
+// pushes are ways to push the image in the folder dir.
+var pushes = []struct {
+	name  string
+	same  bool   // the manifest is not made anew
+	media string // part of a media type in the manifest
+	run   func(t *testing.T, dir, name string)
+}{
+	{"crane", true, "oci.image.manifest.v1+json", craneOf("push")},
+	{"oras", true, "oci.image.manifest.v1+json", orasPush},
+	{"regctl", true, "oci.image.manifest.v1+json", regctlPush},
+	{"skopeo", true, "oci.image.config.v1+json", skopeoOf("--format", "oci")},
+	{"skopeo schema 2", false, "docker.distribution.manifest.v2+json", skopeoOf("--format", "v2s2")},
+	{"skopeo zstd", false, "oci.image.layer.v1.tar+zstd", skopeoOf("--dest-compress-format", "zstd", "--dest-compress")},
+	{"podman", false, "oci.image.layer.v1.tar+gzip", podmanOf()},
+	{"podman zstd", false, "oci.image.layer.v1.tar+zstd", podmanOf("--compression-format", "zstd")},
+	{"podman schema 2", false, "docker.image.rootfs.diff.tar.gzip", podmanOf("--format", "v2s2")},
+	{"buildah", false, "oci.image.layer.v1.tar+gzip", buildahPush},
+}
+
+// pulls are ways to pull an image into a new folder.
+var pulls = []struct {
+	name string
+	same bool // the manifest is not made anew
+	run  func(t *testing.T, name string) (dir string)
+}{
+	{"crane", true, func(t *testing.T, name string) string {
+		p := newProgram(t, "crane")
+		p.run("pull", "--format=oci", name, "out")
+		return filepath.Join(p.home, "out")
+	}},
+	{"oras", true, func(t *testing.T, name string) string {
+		p := newProgram(t, "oras")
+		p.run("cp", "--from-plain-http", name, "--to-oci-layout", "out:v1")
+		return filepath.Join(p.home, "out")
+	}},
+	{"regctl", true, func(t *testing.T, name string) string {
+		p := newRegctl(t, name)
+		p.run("image", "copy", name, "ocidir://out:v1")
+		return filepath.Join(p.home, "out")
+	}},
+	{"skopeo", false, func(t *testing.T, name string) string {
+		p := newProgram(t, "skopeo")
+		p.run("copy", "--src-tls-verify=false", "docker://"+name, "oci:out:v1")
+		return filepath.Join(p.home, "out")
+	}},
+	{"podman", false, func(t *testing.T, name string) string {
+		p := newProgram(t, "podman")
+		p.run("save", "--format", "oci-dir", "-o", "out", p.run("pull", "--tls-verify=false", "docker://"+name))
+		return filepath.Join(p.home, "out")
+	}},
+	{"buildah", false, func(t *testing.T, name string) string {
+		p := newProgram(t, "buildah")
+		p.run("push", p.run("pull", "--tls-verify=false", "docker://"+name), "oci:out:v1")
+		return filepath.Join(p.home, "out")
+	}},
+}
+
+// toolchainImage makes an image of files of the Go toolchain and some odd ones, as the README shows it: with tar and crane.
+func toolchainImage(t *testing.T, s *harness.Server) (dir string, files map[string]string) {
+	t.Helper()
+	crane, name := newProgram(t, "crane"), s.Addr+"/go/toolchain:v1"
+	newProgram(t, "tar").run("-C", runtime.GOROOT(), "-cf", filepath.Join(crane.home, "1.tar"), "bin")
+	newProgram(t, "tar").run("-C", runtime.GOROOT(), "-cf", filepath.Join(crane.home, "2.tar"), "src/crypto")
+	crane.write("3.tar", string(archive(t,
+		tar.Header{Name: "bin/.wh.gofmt", Typeflag: tar.TypeReg, Mode: 0o644},
+		tar.Header{Name: "odd/", Typeflag: tar.TypeDir, Mode: 0o1777},
+		tar.Header{Name: "odd/empty/", Typeflag: tar.TypeDir, Mode: 0o700},
+		tar.Header{Name: "odd/setuid", Typeflag: tar.TypeReg, Mode: 0o4755},
+		tar.Header{Name: "odd/hard", Typeflag: tar.TypeLink, Linkname: "odd/setuid", Mode: 0o4755},
+		tar.Header{Name: "odd/soft", Typeflag: tar.TypeSymlink, Linkname: "../bin/go", Mode: 0o777},
+		tar.Header{Name: "odd/nowhere", Typeflag: tar.TypeSymlink, Linkname: "/no/such/file", Mode: 0o777},
+		tar.Header{Name: "odd/ü 漢字\t\"$", Typeflag: tar.TypeReg, Mode: 0o644},
+		tar.Header{Name: "odd/" + strings.Repeat("long", 60), Typeflag: tar.TypeReg, Mode: 0o644},
+	)))
+	crane.run("append", "--oci-empty-base", "-f", "1.tar", "-f", "2.tar", "-f", "3.tar", "-t", name)
+	crane.run("mutate", "--set-platform", "linux/"+runtime.GOARCH, "--entrypoint", "/bin/go", "-t", name, name)
+	dir, _ = folderOf(t, pulled(t, name))
+	files = tree(t, imageIn(t, dir))
+	if len(files) < 500 || files["bin/go"] == "" || files["bin/gofmt"] != "" || files["odd/soft"] == "" {
+		t.Fatalf("the image has %d files, and not the ones that it was made of", len(files))
+	}
+	if size := sizeOf(t, dir); size < 10<<20 {
+		t.Errorf("the image has %d bytes, want some more", size)
+	}
+	return dir, files
+}
+
+func sizeOf(t *testing.T, dir string) (n int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := entry.Info()
+		n += i.Size()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
