@@ -163,7 +163,8 @@ func (db *DB) rows(ctx context.Context, name string, args ...any) (*sql.Rows, er
 	return db.lookups[name].QueryContext(ctx, args...)
 }
 
-// update runs do in a transaction named call that is durable when update returns nil. do may run more than once.
+// update runs do in a transaction named call that is durable when update returns nil. do may run more than once. The
+// error wraps ENOSPC if there is no space left.
 func (db *DB) update(ctx context.Context, call string, do func(*tx) error) error {
 	return db.commit(ctx, call, true, do)
 }
@@ -177,7 +178,7 @@ func (db *DB) commit(ctx context.Context, call string, durable bool, do func(*tx
 	if err := db.observe(ctx, call); err != nil {
 		return err
 	}
-	return db.writer.commit(ctx, durable, do)
+	return diskFull(db.writer.commit(ctx, durable, do))
 }
 
 type scanner interface{ Scan(dest ...any) error }

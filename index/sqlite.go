@@ -10,8 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite", in pure Go
+	"modernc.org/sqlite" // also the database/sql driver "sqlite", in pure Go
 )
 
 // applicationID marks an SQLite file as ours, in the four bytes that its format has for that.
@@ -83,4 +84,13 @@ func openSQLite(path string, n int, pragma string) (*sql.DB, error) {
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
 	return db, nil
+}
+
+// diskFull makes an error that wraps ENOSPC of one with which SQLite says the same in its own way.
+func diskFull(err error) error {
+	const sqliteFull = 13
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqliteFull {
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
+	return err
 }
