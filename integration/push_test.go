@@ -247,7 +247,7 @@ func newRawManifest(m v1.Manifest, config []byte, layers ...[]byte) rawManifest 
 
 // newRawIndex makes an image index of OCI.
 func newRawIndex(children ...rawManifest) rawManifest {
-	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}}
 	for i, m := range children {
 		d := m.descriptor()
 		d.Platform = &v1.Platform{OS: "linux", Architecture: []string{"amd64", "arm64", "s390x"}[i%3]}
