@@ -14,9 +14,12 @@ type Blob struct {
 
 // Blob looks up a blob of a repository. The error is ErrNotFound if the repository has none of this digest.
 func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
-	b := Blob{Digest: d}
-	err := found(db.row(ctx, "blob", repo, pack(d)).Scan(&b.Size))
-	return b, err
+	key := cacheKey{"blob", repo, d.String()}
+	return lookUp(db.cache, key, func(Blob) bool { return true }, func() (Blob, error) {
+		b := Blob{Digest: d}
+		err := found(db.row(ctx, key.query, repo, pack(d)).Scan(&b.Size))
+		return b, err
+	})
 }
 
 // BlobSize looks up a blob of the store whichever repository has it. The error is ErrNotFound if there is none.
@@ -28,7 +31,7 @@ func (db *DB) BlobSize(ctx context.Context, d digest.Digest) (size int64, err er
 // AddBlob says that the bytes of b are stored, and that repo, which is made if need be, has them. It ends session,
 // unless that is "". The entries are those that the store has to follow; none if the repository had the blob.
 func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session) (entries []Entry, err error) {
-	err = db.update(ctx, "add-blob", func(t *tx) error {
+	err = db.update(ctx, "add-blob", repo, func(t *tx) error {
 		entries = nil
 		if _, err := t.exec("insert-blob", pack(b.Digest), b.Size, now()); err != nil {
 			return err
@@ -46,7 +49,7 @@ func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session)
 // if it does not.
 func (db *DB) MountBlob(ctx context.Context, repo, from string, d digest.Digest) (b Blob, entries []Entry, err error) {
 	b.Digest = d
-	err = db.update(ctx, "mount-blob", func(t *tx) error {
+	err = db.update(ctx, "mount-blob", repo, func(t *tx) error {
 		entries = nil
 		query, args := "blob-linked-anywhere", []any{pack(d)}
 		if from != "" {
@@ -86,7 +89,7 @@ func (e *NamedError) Error() string { return "manifest " + e.Manifest.String() +
 // RemoveBlob takes the blob from the repository. The error is ErrNotFound if it has none of this digest, and a
 // *NamedError if one of its manifests names it.
 func (db *DB) RemoveBlob(ctx context.Context, repo string, d digest.Digest) (entries []Entry, err error) {
-	err = db.update(ctx, "remove-blob", func(t *tx) error {
+	err = db.update(ctx, "remove-blob", repo, func(t *tx) error {
 		id, err := t.repositoryID(repo)
 		if err != nil {
 			return err

@@ -42,6 +42,7 @@ type DB struct {
 	readers *sql.DB
 	lookups map[string]*sql.Stmt // prepared on readers
 	writer  *committer
+	cache   *cache
 	observe func(ctx context.Context, call string) error
 	close   []func() error // in this order
 }
@@ -107,8 +108,12 @@ func (db *DB) open(ctx context.Context, path string, log *slog.Logger) error {
 	return db.prepare(ctx, queries)
 }
 
-// prepare readies the look-ups, so that none is parsed again.
+// prepare readies the look-ups, so that none is parsed again, nor those repeated that have the same answer.
 func (db *DB) prepare(ctx context.Context, queries map[string]string) error {
+	var err error
+	if db.cache, err = newCache(); err != nil {
+		return err
+	}
 	db.lookups = make(map[string]*sql.Stmt)
 	for name, q := range queries {
 		if !strings.HasPrefix(q, "select") {
@@ -163,10 +168,15 @@ func (db *DB) rows(ctx context.Context, name string, args ...any) (*sql.Rows, er
 	return db.lookups[name].QueryContext(ctx, args...)
 }
 
-// update runs do in a transaction named call that is durable when update returns nil. do may run more than once. The
-// error wraps ENOSPC if there is no space left.
-func (db *DB) update(ctx context.Context, call string, do func(*tx) error) error {
-	return db.commit(ctx, call, true, do)
+// allRepositories stands for the name of the one that a transaction changes.
+const allRepositories = ""
+
+// update runs do, which changes a repository, in a transaction named call. It is durable when update returns nil. do
+// may run more than once. The error wraps ENOSPC if there is no space left.
+func (db *DB) update(ctx context.Context, call, repo string, do func(*tx) error) error {
+	err := db.commit(ctx, call, true, do)
+	db.cache.changed(repo)
+	return err
 }
 
 // note is update for what need not survive a power cut.

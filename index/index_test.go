@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -371,6 +372,57 @@ func TestRebuild(t *testing.T) {
 	}
 	if left, err := db.Outbox(ctx, 0, 10); len(left) != 0 || err != nil {
 		t.Errorf("outbox after a rebuild: %v, %v", left, err)
+	}
+}
+
+// What is looked up again is not asked again, and is never what it was before the last change.
+func TestCache(t *testing.T) {
+	var asked atomic.Int64
+	db, err := index.Open(t.Context(), index.Config{Observe: func(_ context.Context, call string) error {
+		if call == "manifest-by-tag" {
+			asked.Add(1)
+		}
+		return nil
+	}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var wg sync.WaitGroup
+	for writer := range 4 {
+		repo := fmt.Sprint("repo", writer)
+		wg.Go(func() {
+			for i := range 100 {
+				m := manifest(fmt.Sprint(writer, " ", i))
+				if _, err := db.PutManifest(t.Context(), repo, m, "v1"); err != nil {
+					t.Error(err)
+				}
+				for range 3 {
+					if got, err := db.Manifest(t.Context(), repo, "v1"); err != nil || got.Digest != m.Digest {
+						t.Errorf("%s after push %d: got %s, %v", repo, i, got.Payload, err)
+					}
+				}
+				if i%10 != 0 {
+					continue
+				}
+				if _, err := db.RemoveTag(t.Context(), repo, "v1"); err != nil {
+					t.Error(err)
+				}
+				if _, err := db.Manifest(t.Context(), repo, "v1"); err != index.ErrNotFound {
+					t.Errorf("%s after the removal of its tag: got %v", repo, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	before := asked.Load()
+	for range 50 {
+		if _, err := db.Manifest(t.Context(), "repo0", "v1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked.Load() - before; n > 1 {
+		t.Errorf("asked %d times for what nobody has changed", n)
 	}
 }
 

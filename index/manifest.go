@@ -25,12 +25,20 @@ type Manifest struct {
 
 // Manifest looks up the manifest that a tag points to. The error is ErrNotFound if there is none.
 func (db *DB) Manifest(ctx context.Context, repo, tag string) (Manifest, error) {
-	return scanManifest(db.row(ctx, "manifest-by-tag", repo, tag))
+	return db.manifest(ctx, cacheKey{"manifest-by-tag", repo, tag}, tag)
 }
 
 // ManifestByDigest looks up a manifest. The error is ErrNotFound if the repository has none of this digest.
 func (db *DB) ManifestByDigest(ctx context.Context, repo string, d digest.Digest) (Manifest, error) {
-	return scanManifest(db.row(ctx, "manifest-by-digest", repo, pack(d)))
+	return db.manifest(ctx, cacheKey{"manifest-by-digest", repo, d.String()}, pack(d))
+}
+
+// manifest runs the query of key for ref, if need be.
+func (db *DB) manifest(ctx context.Context, key cacheKey, ref any) (Manifest, error) {
+	small := func(m Manifest) bool { return len(m.Payload) <= cachePayload }
+	return lookUp(db.cache, key, small, func() (Manifest, error) {
+		return scanManifest(db.row(ctx, key.query, key.repo, ref))
+	})
 }
 
 func scanManifest(row scanner) (m Manifest, err error) {
@@ -54,7 +62,7 @@ func (e *MissingError) Error() string { return "the repository lacks what the ma
 // repository lacks what the manifest needs; nothing is changed then. The entries are those that the store has to
 // follow.
 func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...string) (entries []Entry, err error) {
-	err = db.update(ctx, "put-manifest", func(t *tx) error {
+	err = db.update(ctx, "put-manifest", repo, func(t *tx) error {
 		entries = nil
 		id, err := t.repositoryID(repo)
 		if err != nil && err != ErrNotFound {
@@ -169,7 +177,7 @@ func (t *tx) addRefs(id int64, m Manifest) error {
 // RemoveManifest takes a manifest from a repository, with the tags that point to it. The error is ErrNotFound if the
 // repository has none of this digest, and a *NamedError if another of its manifests, an index, names it.
 func (db *DB) RemoveManifest(ctx context.Context, repo string, d digest.Digest) (entries []Entry, err error) {
-	err = db.update(ctx, "remove-manifest", func(t *tx) error {
+	err = db.update(ctx, "remove-manifest", repo, func(t *tx) error {
 		entries = nil
 		id, err := t.repositoryID(repo)
 		if err != nil {

@@ -14,7 +14,7 @@ type Builder struct{ t *tx }
 // Rebuild replaces all facts by those that fill adds, or leaves the index as it is if fill fails. Upload sessions are
 // kept. fill may run more than once.
 func (db *DB) Rebuild(ctx context.Context, fill func(*Builder) error) error {
-	return db.update(ctx, "rebuild", func(t *tx) error {
+	return db.update(ctx, "rebuild", allRepositories, func(t *tx) error {
 		for _, table := range []string{"tags", "manifest-refs", "manifests", "repository-blobs", "blobs", "repositories"} {
 			if _, err := t.exec("clear-" + table); err != nil {
 				return err

@@ -41,7 +41,7 @@ func (t *tx) putTag(id int64, repo, tag string, d digest.Digest) (Entry, error) 
 
 // RemoveTag takes a tag from a repository; the manifest stays. The error is ErrNotFound if there is none.
 func (db *DB) RemoveTag(ctx context.Context, repo, tag string) (entries []Entry, err error) {
-	err = db.update(ctx, "remove-tag", func(t *tx) error {
+	err = db.update(ctx, "remove-tag", repo, func(t *tx) error {
 		id, err := t.repositoryID(repo)
 		if err != nil {
 			return err

@@ -1,0 +1,67 @@
+package index
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// A cache answers the look-ups that pulls repeat, without a statement. It is exact: only this process writes to the
+// database, and a transaction that changes a repository makes what is cached of it void before anybody is told that
+// the transaction has ended.
+type cache struct {
+	entries *lru.Cache[cacheKey, cacheEntry]
+	seed    maphash.Seed
+	changes [256]atomic.Uint64 // how often one of the repositories whose names have this hash was changed
+}
+
+// Both bounds together keep the cache below 16 MiB.
+const (
+	cacheEntries = 1024
+	cachePayload = 16 << 10 // bytes of a manifest; larger ones are looked up
+)
+
+// A cacheKey is a query and what it asks for: a tag, or the bytes of a digest.
+type cacheKey struct{ query, repo, ref string }
+
+// A cacheEntry is what a look-up found when a repository had been changed so many times.
+type cacheEntry struct {
+	found   any // Manifest or Blob
+	changes uint64
+}
+
+func newCache() (*cache, error) {
+	entries, err := lru.New[cacheKey, cacheEntry](cacheEntries)
+	return &cache{entries: entries, seed: maphash.MakeSeed()}, err
+}
+
+func (c *cache) changesOf(repo string) *atomic.Uint64 {
+	return &c.changes[maphash.String(c.seed, repo)%uint64(len(c.changes))]
+}
+
+// changed makes void what is cached of a repository, or of allRepositories.
+func (c *cache) changed(repo string) {
+	if repo != allRepositories {
+		c.changesOf(repo).Add(1)
+		return
+	}
+	for i := range c.changes {
+		c.changes[i].Add(1)
+	}
+}
+
+// lookUp returns what key finds, by the statement in find if it is not known.
+func lookUp[T any](c *cache, key cacheKey, keep func(T) bool, find func() (T, error)) (T, error) {
+	changes := c.changesOf(key.repo).Load() // before the statement, which may not see what changes meanwhile
+	if e, ok := c.entries.Get(key); ok && e.changes == changes {
+		if found, ok := e.found.(T); ok {
+			return found, nil
+		}
+	}
+	found, err := find()
+	if err == nil && keep(found) {
+		c.entries.Add(key, cacheEntry{found, changes})
+	}
+	return found, err
+}
