@@ -32,8 +32,9 @@ type Config struct {
 	// Debug makes /v1/_ping tell versions, host and flavor.
 	Debug bool `yaml:"debug"`
 
-	// Flavor names the configuration in use, for /v1/_ping. The command sets it.
-	Flavor string `yaml:"-"`
+	// Flavor names the configuration in use, for /v1/_ping, and Version the program, for that and the page at /. The
+	// command sets them.
+	Flavor, Version string `yaml:"-"`
 }
 
 // WithDefaults returns c with the defaults in the place of zero values.

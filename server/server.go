@@ -12,7 +12,6 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
@@ -27,7 +26,6 @@ type Server struct {
 	router  router
 	handler http.Handler
 	html    *template.Template
-	version string // of this module; "(devel)" outside of a release
 
 	draining atomic.Bool
 	inFlight atomic.Int64
@@ -44,11 +42,7 @@ func New(cfg Config, reg *registry.Registry, log *slog.Logger) *Server {
 		reg:     reg,
 		log:     log,
 		html:    template.Must(template.New("index").Parse(indexHTML)),
-		version: "(devel)",
 		idle:    make(chan struct{}, 1),
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		s.version = info.Main.Version
 	}
 	s.router = newRouter(s.routes())
 	s.handler = chain(http.HandlerFunc(s.dispatch),

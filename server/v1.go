@@ -52,7 +52,7 @@ func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
 		Total                       int
 		Next, Previous              string
 	}{
-		Host: host, Issue: strings.Trim(s.cfg.Issue, `"`), Version: s.version,
+		Host: host, Issue: strings.Trim(s.cfg.Issue, `"`), Version: s.cfg.Version,
 		Query: text(r.URL.Query().Get("q")), Search: s.cfg.searchable(),
 	}
 	if data.Search {
@@ -94,13 +94,13 @@ func (s *Server) ping(w http.ResponseWriter, _ *http.Request) error {
 	if !s.cfg.Debug {
 		return writeJSON(w, struct{}{})
 	}
-	h.Set("X-Docker-Registry-Version", s.version)
+	h.Set("X-Docker-Registry-Version", s.cfg.Version)
 	h.Set("X-Docker-Registry-Config", s.cfg.Flavor)
 	name, _ := os.Hostname()
 	return writeJSON(w, map[string]any{
 		"host":     []string{runtime.GOOS, name, runtime.GOARCH},
 		"launch":   os.Args[:1],
-		"versions": map[string]string{"go": runtime.Version(), "parfait": s.version},
+		"versions": map[string]string{"go": runtime.Version(), "parfait": s.cfg.Version},
 	})
 }
 

@@ -47,6 +47,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	defer func() { err = errors.Join(err, failed(db.Close())) }()
 
 	cfg := s.server.WithDefaults()
+	cfg.Version = buildVersion()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("http_addr: %w", err)
@@ -71,7 +72,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(listener) }()
-	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "version", buildVersion())
+	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "version", cfg.Version)
 	select {
 	case err := <-ended:
 		return failed(err)

@@ -138,17 +138,24 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	if err != nil {
 		level = slog.LevelInfo // read has refused it
 	}
-	o := &slog.HandlerOptions{Level: level}
 	var log *slog.Logger
 	if s.process.LogFormat == "text" || s.process.LogFormat == "" && isTerminal(w) {
-		log = slog.New(slog.NewTextHandler(w, o))
+		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	} else {
-		log = slog.New(slog.NewJSONHandler(w, o))
+		log = slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}))
 	}
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}
 	return log
+}
+
+// inSeconds writes durations as programs want them: JSON would have nanoseconds.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	}
+	return a
 }
 
 func isTerminal(w io.Writer) bool {
