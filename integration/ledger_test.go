@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // A ledger is what a client has to find in a registry. It is for one goroutine at a time.
@@ -114,13 +115,19 @@ func (l *ledger) recent(r *rand.Rand, n int) []fact {
 	return facts
 }
 
+// acceptManifests is what distribution wants to see.
+var acceptManifests = []string{
+	"Accept", v1.MediaTypeImageManifest, "Accept", v1.MediaTypeImageIndex,
+	"Accept", dockerManifest, "Accept", dockerManifestList,
+}
+
 // read returns the state that the registry shows of a fact. What is there has to be whole.
 func (l *ledger) read(ctx context.Context, c *rawClient, f fact) (digest.Digest, error) {
 	kind := f.kind
 	if kind == "tags" {
 		kind = "manifests"
 	}
-	a, err := c.do(ctx, "GET", "/v2/"+f.repo+"/"+kind+"/"+f.ref, nil)
+	a, err := c.do(ctx, "GET", "/v2/"+f.repo+"/"+kind+"/"+f.ref, nil, acceptManifests...)
 	if err != nil {
 		return "", err
 	}
@@ -130,7 +137,11 @@ func (l *ledger) read(ctx context.Context, c *rawClient, f fact) (digest.Digest,
 	if a.status != http.StatusOK {
 		return "", fmt.Errorf("got %d %s", a.status, a.body)
 	}
-	d := digest.FromBytes(a.body)
+	algorithm := digest.Canonical
+	if f.kind != "tags" {
+		algorithm = digest.Digest(f.ref).Algorithm()
+	}
+	d := algorithm.FromBytes(a.body)
 	if f.kind != "tags" && d.String() != f.ref {
 		return "", fmt.Errorf("got %d bytes with the digest %s", len(a.body), d)
 	}

@@ -124,7 +124,12 @@ type rawUpload struct {
 // pushBlob pushes content. After an error other than a *rawError nobody knows whether it is there; what is returned
 // besides tells how far the upload was.
 func (c *rawClient) pushBlob(ctx context.Context, repo string, shape rawShape, content []byte) (rawUpload, error) {
-	up := rawUpload{repo: repo, digest: digest.FromBytes(content)}
+	return c.pushBlobAs(ctx, repo, digest.FromBytes(content), shape, content)
+}
+
+// pushBlobAs is pushBlob with a digest that need not be of the usual algorithm.
+func (c *rawClient) pushBlobAs(ctx context.Context, repo string, d digest.Digest, shape rawShape, content []byte) (rawUpload, error) {
+	up := rawUpload{repo: repo, digest: d}
 	start := "/v2/" + repo + "/blobs/uploads/"
 	if shape == postDigest {
 		_, err := c.want(ctx, http.StatusCreated, "POST", start+"?digest="+up.digest.String(), bytes.NewReader(content))
@@ -214,11 +219,29 @@ func sameTags(ctx context.Context, c *rawClient, repo string, want map[string]bo
 	return nil
 }
 
+// The media types of Docker's manifests.
+const (
+	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
 // A rawManifest is a manifest with the blobs that it names.
 type rawManifest struct {
 	mediaType string
 	payload   []byte
 	blobs     [][]byte
+}
+
+// docker makes of an image or index of OCI one of Docker's.
+func (m rawManifest) docker() rawManifest {
+	names := strings.NewReplacer(
+		v1.MediaTypeImageManifest, dockerManifest,
+		v1.MediaTypeImageIndex, dockerManifestList,
+		v1.MediaTypeImageConfig, "application/vnd.docker.container.image.v1+json",
+		v1.MediaTypeImageLayerGzip, "application/vnd.docker.image.rootfs.diff.tar.gzip",
+	)
+	m.mediaType, m.payload = names.Replace(m.mediaType), []byte(names.Replace(string(m.payload)))
+	return m
 }
 
 func (m rawManifest) digest() digest.Digest { return digest.FromBytes(m.payload) }

@@ -38,11 +38,11 @@ func New(cfg Config, reg *registry.Registry, log *slog.Logger) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg:     cfg.WithDefaults(),
-		reg:     reg,
-		log:     log,
-		html:    template.Must(template.New("index").Parse(indexHTML)),
-		idle:    make(chan struct{}, 1),
+		cfg:  cfg.WithDefaults(),
+		reg:  reg,
+		log:  log,
+		html: template.Must(template.New("index").Parse(indexHTML)),
+		idle: make(chan struct{}, 1),
 	}
 	s.router = newRouter(s.routes())
 	s.handler = chain(http.HandlerFunc(s.dispatch),

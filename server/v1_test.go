@@ -32,12 +32,12 @@ func TestIssue(t *testing.T) {
 
 func TestPing(t *testing.T) {
 	w := httptest.NewRecorder()
-	bare(Config{Debug: true, Flavor: "prod"}).ServeHTTP(w, httptest.NewRequest("GET", "/v1/_ping", nil))
+	bare(Config{Debug: true, Flavor: "prod", Version: "v1.2.3"}).ServeHTTP(w, httptest.NewRequest("GET", "/v1/_ping", nil))
 	var got struct {
 		Host, Launch []string
 		Versions     map[string]string
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Host) == 0 || got.Versions["parfait"] == "" {
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Host) == 0 || got.Versions["parfait"] != "v1.2.3" {
 		t.Errorf("got %s, %v", w.Body, err)
 	}
 	if h := w.Header(); h.Get("X-Docker-Registry-Config") != "prod" || h.Get("X-Docker-Registry-Standalone") != "True" {
