@@ -354,30 +354,24 @@ func randomImage(t *testing.T, size, layers int64, mediaType types.MediaType) gg
 		if err != nil {
 			t.Fatal(err)
 		}
-		if img, err = mutate.AppendLayers(img, layer); err != nil {
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: ggcr.History{CreatedBy: "a test"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	img, err := mutate.ConfigFile(img, &ggcr.ConfigFile{
-		OS: "linux", Architecture: "amd64", Author: rand.Text(), RootFS: rootFS(t, img), Config: ggcr.Config{Cmd: []string{"/hello"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := types.OCIConfigJSON
-	if mediaType == types.DockerManifestSchema2 {
-		config = types.DockerConfigJSON
-	}
-	return mutate.ConfigMediaType(mutate.MediaType(img, mediaType), config)
-}
-
-func rootFS(t *testing.T, img ggcr.Image) ggcr.RootFS {
-	t.Helper()
 	config, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config.RootFS
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Author, config.Config.Cmd = "linux", "amd64", rand.Text(), []string{"/hello"}
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		t.Fatal(err)
+	}
+	configType := types.OCIConfigJSON
+	if mediaType == types.DockerManifestSchema2 {
+		configType = types.DockerConfigJSON
+	}
+	return mutate.ConfigMediaType(mutate.MediaType(img, mediaType), configType)
 }
 
 func layerOf(manifest types.MediaType) types.MediaType {
