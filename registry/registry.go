@@ -66,6 +66,11 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 			return nil, err
 		}
 	}
+	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
+	// Nobody syncs them again who finds them there.
+	if err := drivers.Sync(ctx, store); err != nil {
+		return nil, err
+	}
 	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db), done: make(chan struct{})}
 	if err := r.outbox.replay(ctx); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/metered"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
 )
@@ -57,4 +58,14 @@ func TestReindexAfterCrash(t *testing.T) {
 		}
 		checkAgreement(t, store, db)
 	})
+}
+
+// TestOpenSyncs has what an earlier process has left made durable before anything is built on it.
+func TestOpenSyncs(t *testing.T) {
+	store := metered.New(openLocal(t))
+	f := start(t, registry.Config{}, store)
+	if n := store.Counts().Calls(metered.OpSync); n == 0 {
+		t.Error("got no sync")
+	}
+	push(t, f.Registry, "repo", random(100))
 }
