@@ -30,7 +30,7 @@ func TestDrain(t *testing.T) {
 	if _, err := c.pushBlob(t.Context(), "drain", postDigest, large); err != nil {
 		t.Fatal(err)
 	}
-	push := startTrickle(t, c, "drain", pushed)
+	push := startTrickle(t, s, c, "drain", pushed)
 	pull := startPull(t, c, "drain", digest.FromBytes(large))
 	a, err := c.want(t.Context(), http.StatusAccepted, "POST", "/v2/drain/blobs/uploads/", nil)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestDrainTimeout(t *testing.T) {
 	if _, err := c.pushBlob(t.Context(), "drain", postDigest, large); err != nil {
 		t.Fatal(err)
 	}
-	push := startTrickle(t, c, "drain", pushed)
+	push := startTrickle(t, s, c, "drain", pushed)
 	pull := startPull(t, c, "drain", digest.FromBytes(large))
 	if err := s.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -169,8 +169,8 @@ type trickle struct {
 	done   chan error // gets the outcome
 }
 
-// startTrickle begins an upload, and returns when the server has some of its body.
-func startTrickle(t *testing.T, c *rawClient, repo string, content []byte) trickle {
+// startTrickle begins an upload, and returns when the server has begun to write it to its store.
+func startTrickle(t *testing.T, s *harness.Server, c *rawClient, repo string, content []byte) trickle {
 	t.Helper()
 	a, err := c.want(t.Context(), http.StatusAccepted, "POST", "/v2/"+repo+"/blobs/uploads/", nil)
 	if err != nil {
@@ -203,7 +203,14 @@ func startTrickle(t *testing.T, c *rawClient, repo string, content []byte) trick
 		}
 	}()
 	t.Cleanup(finish)
-	return tr
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if temps, _ := leftovers(t, s.Storage); temps > 0 {
+			return tr
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not begin to write")
+		}
+	}
 }
 
 // A slowPull is an answer whose body was read for a bit, and waits.

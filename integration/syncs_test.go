@@ -1,0 +1,370 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+const (
+	syncCalls = "fsync,fdatasync,sync,syncfs,sync_file_range,mkdir,mkdirat,rename,renameat,renameat2,write"
+
+	// maxSyncs is the budget for a small image: three layers, a config and a manifest.
+	maxSyncs = 20
+	// maxYoungSyncs is what it may cost while a blob is still likely to be the first one in one of the 256 directories
+	// that blobs are in: the file, three directories and the index for each, and the index for the manifest.
+	maxYoungSyncs = 4*5 + 1
+)
+
+// TestSyncs watches the system calls of a server while small images are pushed. Nothing may be acknowledged before it
+// is on disk, and not much more than that may be synced.
+func TestSyncs(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	r := rand.New(rand.NewPCG(6, 6))
+	young := watchPushes(t, store, r, []watchedPush{
+		{name: "first image of a new store, POST+PUT", push: pushInOrder(postPut)},
+		{name: "second image, POST+PUT", push: pushInOrder(postPut), most: maxYoungSyncs},
+		{name: "third image, POST+PATCH+PUT", push: pushInOrder(postPatchPut), most: maxYoungSyncs},
+	})
+	young.ordered(3)
+	makeUsed(t, store, r)
+	used := watchPushes(t, store, r, []watchedPush{
+		{name: "image in a store in use, after a start, POST+PUT", push: pushInOrder(postPut), most: maxSyncs},
+		{name: "image in a store in use, POST+PUT", push: pushInOrder(postPut), most: maxSyncs},
+		{name: "image in a store in use, POST+PATCH+PUT", push: pushInOrder(postPatchPut), most: maxSyncs},
+		{name: "image in a store in use, POST?digest=", push: pushInOrder(postDigest), most: maxSyncs},
+		{name: "image in a store in use, its blobs at the same time, POST+PATCH+PUT", push: pushAtOnce, most: maxSyncs},
+	})
+	used.ordered(4)
+}
+
+// A watchedPush is a push of an image.
+type watchedPush struct {
+	name string
+	push func(c *rawClient, ctx context.Context, repo string, m rawManifest) error
+	most int // syncs; 0 is no bound
+
+	image      rawManifest
+	start, end time.Time
+}
+
+// A watch is what a server did for pushes.
+type watch struct {
+	t      *testing.T
+	store  string
+	pushes []watchedPush
+	calls  []sysCall
+}
+
+// watchPushes pushes an image in each of the ways, one after the other, and counts the syncs.
+func watchPushes(t *testing.T, store string, r *rand.Rand, pushes []watchedPush) *watch {
+	t.Helper()
+	s := traceParfait(t, store, syncCalls)
+	c := newRawClient(s.URL)
+	defer c.close()
+	for i := range pushes {
+		p := &pushes[i]
+		p.image = newRawImage(r, newRawBlob(r, 64<<10), newRawBlob(r, 64<<10), newRawBlob(r, 64<<10))
+		p.start = time.Now()
+		if err := p.push(c, t.Context(), "syncs", p.image); err != nil {
+			t.Fatal(err)
+		}
+		p.end = time.Now()
+	}
+	w := &watch{t, store, pushes, s.stop()}
+	for _, p := range pushes {
+		count := make(map[string]int)
+		n := 0
+		for _, call := range w.during(p) {
+			if isSync(call) {
+				n++
+				count[syncKind(store, call.file())]++
+			}
+		}
+		t.Logf("%s: %d syncs, of %v", p.name, n, count)
+		if p.most > 0 && n > p.most {
+			t.Errorf("%s: got %d syncs %v, want at most %d", p.name, n, count, p.most)
+		}
+	}
+	return w
+}
+
+// pushInOrder pushes the blobs of an image one after the other, which leaves nothing to share.
+func pushInOrder(shape rawShape) func(c *rawClient, ctx context.Context, repo string, m rawManifest) error {
+	return func(c *rawClient, ctx context.Context, repo string, m rawManifest) error {
+		for _, b := range m.blobs {
+			if _, err := c.pushBlob(ctx, repo, shape, b); err != nil {
+				return err
+			}
+		}
+		return c.pushManifest(ctx, repo, "v1", m)
+	}
+}
+
+// pushAtOnce pushes the blobs of an image at the same time.
+func pushAtOnce(c *rawClient, ctx context.Context, repo string, m rawManifest) error {
+	return c.pushImage(ctx, repo, "v1", postPatchPut, m)
+}
+
+func isSync(c sysCall) bool { return c.name == "fsync" || c.name == "fdatasync" }
+
+// syncKind says what is synced.
+func syncKind(store, file string) string {
+	switch {
+	case strings.HasPrefix(file, filepath.Join(store, "parfait")):
+		return "index"
+	case strings.Contains(file, "/data") || strings.Contains(file, "/_uploads/"):
+		return "blobs"
+	default:
+		return "directories"
+	}
+}
+
+// during returns the calls that began in the time of a push. The client may know of an answer before strace does.
+func (w *watch) during(p watchedPush) (calls []sysCall) {
+	for _, c := range w.calls {
+		if c.start.After(p.start) && c.start.Before(p.end) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// ordered checks the order of things in the first n pushes, in which one request follows the other: a blob's bytes are
+// synced, then get their name, then the directories are synced that know of it, then the index, then the client is told.
+func (w *watch) ordered(n int) {
+	w.t.Helper()
+	for _, p := range w.pushes[:n] {
+		calls := w.during(p)
+		for _, b := range p.image.blobs {
+			if err := w.blobOrder(calls, dataFile(w.store, digest.FromBytes(b))); err != nil {
+				w.t.Errorf("%s: %v", p.name, err)
+			}
+		}
+		if err := manifestOrder(calls); err != nil {
+			w.t.Errorf("%s: %v", p.name, err)
+		}
+	}
+}
+
+func dataFile(store string, d digest.Digest) string {
+	return filepath.Join(store, "docker/registry/v2/blobs", d.Algorithm().String(), d.Encoded()[:2], d.Encoded(), "data")
+}
+
+func (w *watch) blobOrder(calls []sysCall, data string) error {
+	renamed := slices.IndexFunc(calls, func(c sysCall) bool { return isRename(c) && c.paths()[1] == data })
+	if renamed < 0 {
+		return fmt.Errorf("%s got its name by no rename", data)
+	}
+	rename := calls[renamed]
+	names := []string{rename.paths()[0]} // that the file had before
+	for _, c := range calls[:renamed] {
+		if isRename(c) && c.paths()[1] == names[0] {
+			names = append(names, c.paths()[0])
+		}
+	}
+	var written time.Time
+	for _, c := range calls {
+		if c.name == "write" && slices.Contains(names, c.file()) {
+			written = c.end
+		}
+	}
+	if written.IsZero() || !syncedBetween(calls, written, rename.start, names...) {
+		return fmt.Errorf("%s: not synced between the last write and the rename", data)
+	}
+	ack, last := next(calls, rename.end, isCreated), rename.end
+	for entry, made := range w.entries(data, rename) {
+		dir := filepath.Dir(entry)
+		synced := next(w.calls, made.end, func(c sysCall) bool { return isSync(c) && c.file() == dir })
+		if synced.end.IsZero() || synced.end.After(ack.start) {
+			return fmt.Errorf("%s: %s is not synced before the answer", data, dir)
+		}
+		if synced.end.After(last) {
+			last = synced.end
+		}
+	}
+	if !syncedBetween(calls, last, ack.start, filepath.Join(w.store, "parfait/index.db-wal")) {
+		return fmt.Errorf("%s: the index is not synced between the directories and the answer", data)
+	}
+	return nil
+}
+
+// entries returns the directory entries that have to be on disk for data to be found, with the calls that made them;
+// those that were there before the watch began are left out.
+func (w *watch) entries(data string, rename sysCall) map[string]sysCall {
+	entries := map[string]sysCall{data: rename}
+	for _, c := range w.calls {
+		if strings.HasPrefix(c.name, "mkdir") && strings.HasPrefix(data, c.paths()[0]+"/") {
+			entries[c.paths()[0]] = c
+		}
+	}
+	return entries
+}
+
+// manifestOrder checks that the index was synced between the last two answers, the latter being that to a manifest.
+func manifestOrder(calls []sysCall) error {
+	var acks []sysCall
+	for _, c := range calls {
+		if isCreated(c) {
+			acks = append(acks, c)
+		}
+	}
+	if n := len(acks); n < 2 || next(calls, acks[n-2].end, func(c sysCall) bool {
+		return isSync(c) && strings.HasSuffix(c.file(), "/parfait/index.db-wal") && c.end.Before(acks[n-1].start)
+	}).end.IsZero() {
+		return fmt.Errorf("the index is not synced before the answer to the manifest")
+	}
+	return nil
+}
+
+// isRename reports whether c gave one of its two paths the name of the other one.
+func isRename(c sysCall) bool { return strings.HasPrefix(c.name, "rename") }
+
+func isCreated(c sysCall) bool {
+	return c.name == "write" && strings.Contains(c.args, `"HTTP/1.1 201 `)
+}
+
+// next returns the first call that begins after a time and that is wanted; a zero one if there is none.
+func next(calls []sysCall, after time.Time, wanted func(sysCall) bool) sysCall {
+	for _, c := range calls {
+		if !c.start.Before(after) && wanted(c) {
+			return c
+		}
+	}
+	return sysCall{}
+}
+
+func syncedBetween(calls []sysCall, start, end time.Time, names ...string) bool {
+	c := next(calls, start, func(c sysCall) bool { return isSync(c) && slices.Contains(names, c.file()) })
+	return !c.end.IsZero() && !c.end.After(end)
+}
+
+// makeUsed pushes blobs until there is one in each of the 256 directories that blobs are in.
+func makeUsed(t *testing.T, store string, r *rand.Rand) {
+	t.Helper()
+	s := harness.StartParfait(t, quiet(store))
+	c := newRawClient(s.URL)
+	defer c.close()
+	var wg sync.WaitGroup
+	busy := make(chan struct{}, 8)
+	for have := make(map[string]bool); len(have) < 256; {
+		content := newRawBlob(r, 32)
+		prefix := digest.FromBytes(content).Encoded()[:2]
+		if have[prefix] {
+			continue
+		}
+		have[prefix] = true
+		busy <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-busy }()
+			if _, err := c.pushBlob(t.Context(), "used", postDigest, content); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	stopWell(t, s)
+}
+
+// TestSyncsOfOthers pushes a blob into directories that somebody else has made, and nobody has synced.
+func TestSyncsOfOthers(t *testing.T) {
+	content := newRawBlob(rand.New(rand.NewPCG(7, 7)), 100<<10)
+	for _, tt := range []struct {
+		name    string
+		prepare func(t *testing.T, store string)
+		dirs    []string // that have to be synced before the answer
+	}{
+		{"of a server that was killed", func(t *testing.T, store string) {
+			s := harness.StartParfait(t, quiet(store))
+			c := newRawClient(s.URL)
+			defer c.close()
+			startTrickle(t, s, c, "others", content)
+			s.Kill()
+		}, []string{"", "docker/registry/v2/blobs", "docker/registry/v2/blobs/sha256"}},
+		{"of the index", func(t *testing.T, store string) {
+			s := harness.StartParfait(t, quiet(store))
+			c := newRawClient(s.URL)
+			defer c.close()
+			if _, err := c.pushBlob(t.Context(), "others", postPut, content[1:]); err != nil {
+				t.Fatal(err)
+			}
+			stopWell(t, s)
+			dropIndex(t, store)
+		}, []string{""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			store := filepath.Join(t.TempDir(), "store")
+			tt.prepare(t, store)
+			s := traceParfait(t, store, syncCalls)
+			c := newRawClient(s.URL)
+			defer c.close()
+			if _, err := c.pushBlob(t.Context(), "others", postPut, content); err != nil {
+				t.Fatal(err)
+			}
+			calls := s.stop()
+			ack := next(calls, time.Time{}, isCreated)
+			for _, dir := range tt.dirs {
+				dir := filepath.Join(store, dir)
+				synced := next(calls, time.Time{}, func(c sysCall) bool {
+					return c.name == "sync" || c.name == "syncfs" || isSync(c) && c.file() == dir
+				})
+				if synced.end.IsZero() || synced.end.After(ack.start) {
+					t.Errorf("%s is not synced before the answer", dir)
+				}
+			}
+		})
+	}
+}
+
+// TestSendfile pulls a large blob, which has to go from the file to the client without a copy.
+func TestSendfile(t *testing.T) {
+	s := traceParfait(t, t.TempDir(), "sendfile,splice,copy_file_range")
+	c := newRawClient(s.URL)
+	defer c.close()
+	content := newRawBlob(rand.New(rand.NewPCG(8, 8)), 8<<20)
+	if _, err := c.pushBlob(t.Context(), "large", postPut, content); err != nil {
+		t.Fatal(err)
+	}
+	path := "/v2/large/blobs/" + digest.FromBytes(content).String()
+	var pulls []watchedPush
+	for _, tt := range []struct {
+		name, header string
+		status       int
+	}{
+		{"whole", "", http.StatusOK},
+		{"from the middle on", "bytes=4194304-", http.StatusPartialContent},
+		{"a range", "bytes=1000000-4999999", http.StatusPartialContent},
+	} {
+		p := watchedPush{name: tt.name, start: time.Now()}
+		if _, err := c.want(t.Context(), tt.status, "GET", path, nil, "Range", tt.header); err != nil {
+			t.Error(err)
+		}
+		p.end = time.Now()
+		pulls = append(pulls, p)
+	}
+	w := &watch{t, s.Storage, pulls, s.stop()}
+	data := dataFile(s.Storage, digest.FromBytes(content))
+	for i, p := range pulls {
+		var sent int64
+		for _, c := range w.during(p) {
+			if c.name == "sendfile" && strings.Contains(c.args, "<"+data+">") {
+				sent += c.result
+			}
+		}
+		t.Logf("%s: %d bytes by sendfile", p.name, sent)
+		if i == 0 && sent < int64(len(content))*9/10 {
+			t.Errorf("%s: got %d bytes by sendfile, want most of %d", p.name, sent, len(content))
+		}
+	}
+}
