@@ -16,20 +16,35 @@ import (
 // What else changes in a directory is not noted. Who makes or removes a file syncs the directory, or the first one
 // above that is still there, or has leave not to (see [drivers.Stager]).
 type dirtyDirs struct {
-	mu    sync.Mutex       // held while a directory is made or removed, so that none is seen before it is noted
-	marks map[string]int64 // mu guards marks: dirty directory to when it became so, as a count of events
-	count int64            // mu guards count
+	mu     sync.Mutex
+	marks  map[string]int64 // mu guards marks: dirty directory to when it became so, as a count of events
+	count  int64            // mu guards count
+	making map[string]int   // mu guards making: directory to how many are just being made in it, which makes it dirty, too
 
 	deletes int // mu guards deletes: how many have removed a file, or are about to, and have not synced that yet
 }
 
+// beingMade is the mark of a directory that is dirty because something is just being made in it.
+const beingMade = -1
+
+func newDirtyDirs() *dirtyDirs {
+	return &dirtyDirs{marks: make(map[string]int64), making: make(map[string]int)}
+}
+
 // mkdir makes dir. That it exists is no error; that its parent does not is [fs.ErrNotExist].
 func (t *dirtyDirs) mkdir(root folder, dir string) error {
+	parent := path.Dir(dir)
+	t.mu.Lock()
+	t.making[parent]++ // before anybody can see dir
+	t.mu.Unlock()
+	err := root.Mkdir(dir)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	err := root.Mkdir(dir)
+	if t.making[parent]--; t.making[parent] == 0 {
+		delete(t.making, parent)
+	}
 	if err == nil {
-		t.mark(path.Dir(dir))
+		t.mark(parent)
 	} else if errors.Is(err, fs.ErrExist) {
 		err = nil
 	}
@@ -37,14 +52,20 @@ func (t *dirtyDirs) mkdir(root folder, dir string) error {
 }
 
 // rmdir removes dir if it is an empty directory, and reports whether it is gone. A mark of it goes as well, lest marks
-// of what comes and goes add up. A delete that is under way may need it: where a directory that it looks for was made
-// anew, nothing but the mark above says that the old one went. So it goes to the parent then.
+// of what comes and goes add up; not one that is newer, and so another directory's of that name. A delete that is under
+// way may need it: where a directory that it looks for was made anew, nothing but the mark above says that the old one
+// went. So it goes to the parent then.
 func (t *dirtyDirs) rmdir(root folder, dir string) bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	mark := t.marks[dir]
+	t.mu.Unlock()
 	err := root.Rmdir(dir)
-	if err == nil && t.marks[dir] != 0 {
-		delete(t.marks, dir)
+	if err == nil && mark != 0 {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.marks[dir] == mark {
+			delete(t.marks, dir)
+		}
 		if t.deletes > 0 {
 			t.mark(path.Dir(dir))
 		}
@@ -66,9 +87,6 @@ func (t *dirtyDirs) endDelete() {
 
 // mark notes that dir is dirty from now on. The caller holds mu.
 func (t *dirtyDirs) mark(dir string) {
-	if t.marks == nil {
-		t.marks = make(map[string]int64)
-	}
 	t.count++
 	t.marks[dir] = t.count
 }
@@ -77,7 +95,10 @@ func (t *dirtyDirs) mark(dir string) {
 func (t *dirtyDirs) dirty(dir string) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.marks[dir]
+	if mark := t.marks[dir]; mark != 0 || t.making[dir] == 0 {
+		return mark
+	}
+	return beingMade
 }
 
 // all returns the marks of all dirty directories.

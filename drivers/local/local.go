@@ -37,7 +37,7 @@ type Config struct {
 // A Driver stores objects below one folder. Make one with [Open].
 type Driver struct {
 	root    folder
-	dirs    dirtyDirs
+	dirs    *dirtyDirs
 	mounts  mounts
 	syncers syncers
 }
@@ -71,7 +71,7 @@ func Open(cfg Config) (*Driver, error) {
 }
 
 func open(path string) (*Driver, error) {
-	d := &Driver{syncers: syncers{file: (*os.File).Sync, mount: syncMount, system: syncSystem}}
+	d := &Driver{dirs: newDirtyDirs(), syncers: syncers{file: (*os.File).Sync, mount: syncMount, system: syncSystem}}
 	if err := d.makeFolder(path); err != nil {
 		return nil, err
 	}
