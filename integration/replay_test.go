@@ -63,58 +63,60 @@ func chunked(b []byte) io.Reader { return struct{ io.Reader }{bytes.NewReader(b)
 
 const octets = "application/octet-stream"
 
-// TestReplayedUploads repeats, to the header, how clients push a blob.
+// replays are the ways in which clients push a blob, to the header.
+var replays = []struct {
+	name string
+	push func(w wire, repo string, content []byte, d string) rawAnswer
+}{
+	{"crane, cosign", func(w wire, repo string, content []byte, d string) rawAnswer {
+		location := w.session(repo, "Content-Type", "application/json")
+		location = w.ask(202, "PATCH", location, bytes.NewReader(content)).header.Get("Location")
+		return w.ask(201, "PUT", location+"?digest="+url.QueryEscape(d), nil)
+	}},
+	{"docker, skopeo, podman, buildah", func(w wire, repo string, content []byte, d string) rawAnswer {
+		location := w.ask(202, "PATCH", w.session(repo), chunked(content), "Content-Type", octets).header.Get("Location")
+		return w.ask(201, "PUT", location+"?digest="+d, nil, "Content-Type", octets)
+	}},
+	{"skopeo that knows the length", func(w wire, repo string, content []byte, d string) rawAnswer {
+		location := w.ask(202, "PATCH", w.session(repo), bytes.NewReader(content), "Content-Type", octets).header.Get("Location")
+		return w.ask(201, "PUT", location+"?digest="+d, nil, "Content-Type", octets)
+	}},
+	{"oras, helm, notation, ctr, nerdctl, BuildKit", func(w wire, repo string, content []byte, d string) rawAnswer {
+		return w.ask(201, "PUT", w.session(repo)+"?digest="+url.QueryEscape(d), bytes.NewReader(content), "Content-Type", octets)
+	}},
+	{"regctl, regsync, regbot", func(w wire, repo string, content []byte, d string) rawAnswer {
+		if len(content) == 0 { // which another repository has already
+			return w.ask(201, "POST", "/v2/"+repo+"/blobs/uploads/?mount="+d, nil)
+		}
+		location := w.ask(202, "POST", "/v2/"+repo+"/blobs/uploads/?mount="+d, nil).header.Get("Location")
+		return w.ask(201, "PUT", location+"?digest="+d, bytes.NewReader(content), "Content-Type", octets)
+	}},
+	{"regctl in chunks of 1 MiB", func(w wire, repo string, content []byte, d string) rawAnswer {
+		return w.ask(201, "PUT", w.chunks(repo, content, 1<<20)+"?digest="+d, nil, "Content-Type", octets)
+	}},
+	{"the last chunk in the PUT", func(w wire, repo string, content []byte, d string) rawAnswer {
+		n := len(content) / 2
+		return w.ask(201, "PUT", w.chunks(repo, content[:n], 1000_000)+"?digest="+d, bytes.NewReader(content[n:]),
+			"Content-Range", fmt.Sprintf("%d-%d", n, len(content)-1))
+	}},
+	{"all in the POST", func(w wire, repo string, content []byte, d string) rawAnswer {
+		return w.ask(201, "POST", "/v2/"+repo+"/blobs/uploads/?digest="+d, bytes.NewReader(content), "Content-Type", octets)
+	}},
+	{"zb, which drops the query", func(w wire, repo string, content []byte, d string) rawAnswer {
+		location, _, _ := strings.Cut(w.session(repo), "?")
+		location = w.ask(202, "PATCH", location, bytes.NewReader(content), "Content-Type", octets).header.Get("Location")
+		location, _, _ = strings.Cut(location, "?")
+		return w.ask(201, "PUT", location+"?digest="+d, nil)
+	}},
+	{"no slash at the end, more in the query", func(w wire, repo string, content []byte, d string) rawAnswer {
+		location := w.ask(202, "POST", "/v2/"+repo+"/blobs/uploads?ns=docker.io", nil).header.Get("Location")
+		return w.ask(201, "PUT", location+"?ns=docker.io&digest="+d, bytes.NewReader(content))
+	}},
+}
+
 func TestReplayedUploads(t *testing.T) {
 	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
-	for _, tt := range []struct {
-		name string
-		push func(w wire, repo string, content []byte, d string) rawAnswer
-	}{
-		{"crane, cosign", func(w wire, repo string, content []byte, d string) rawAnswer {
-			location := w.session(repo, "Content-Type", "application/json")
-			location = w.ask(202, "PATCH", location, bytes.NewReader(content)).header.Get("Location")
-			return w.ask(201, "PUT", location+"?digest="+url.QueryEscape(d), nil)
-		}},
-		{"docker, skopeo, podman, buildah", func(w wire, repo string, content []byte, d string) rawAnswer {
-			location := w.ask(202, "PATCH", w.session(repo), chunked(content), "Content-Type", octets).header.Get("Location")
-			return w.ask(201, "PUT", location+"?digest="+d, nil, "Content-Type", octets)
-		}},
-		{"skopeo that knows the length", func(w wire, repo string, content []byte, d string) rawAnswer {
-			location := w.ask(202, "PATCH", w.session(repo), bytes.NewReader(content), "Content-Type", octets).header.Get("Location")
-			return w.ask(201, "PUT", location+"?digest="+d, nil, "Content-Type", octets)
-		}},
-		{"oras, helm, notation, ctr, nerdctl, BuildKit", func(w wire, repo string, content []byte, d string) rawAnswer {
-			return w.ask(201, "PUT", w.session(repo)+"?digest="+url.QueryEscape(d), bytes.NewReader(content), "Content-Type", octets)
-		}},
-		{"regctl, regsync, regbot", func(w wire, repo string, content []byte, d string) rawAnswer {
-			if len(content) == 0 { // which another repository has already
-				return w.ask(201, "POST", "/v2/"+repo+"/blobs/uploads/?mount="+d, nil)
-			}
-			location := w.ask(202, "POST", "/v2/"+repo+"/blobs/uploads/?mount="+d, nil).header.Get("Location")
-			return w.ask(201, "PUT", location+"?digest="+d, bytes.NewReader(content), "Content-Type", octets)
-		}},
-		{"regctl in chunks of 1 MiB", func(w wire, repo string, content []byte, d string) rawAnswer {
-			return w.ask(201, "PUT", w.chunks(repo, content, 1<<20)+"?digest="+d, nil, "Content-Type", octets)
-		}},
-		{"the last chunk in the PUT", func(w wire, repo string, content []byte, d string) rawAnswer {
-			n := len(content) / 2
-			return w.ask(201, "PUT", w.chunks(repo, content[:n], 1000_000)+"?digest="+d, bytes.NewReader(content[n:]),
-				"Content-Range", fmt.Sprintf("%d-%d", n, len(content)-1))
-		}},
-		{"all in the POST", func(w wire, repo string, content []byte, d string) rawAnswer {
-			return w.ask(201, "POST", "/v2/"+repo+"/blobs/uploads/?digest="+d, bytes.NewReader(content), "Content-Type", octets)
-		}},
-		{"zb, which drops the query", func(w wire, repo string, content []byte, d string) rawAnswer {
-			location, _, _ := strings.Cut(w.session(repo), "?")
-			location = w.ask(202, "PATCH", location, bytes.NewReader(content), "Content-Type", octets).header.Get("Location")
-			location, _, _ = strings.Cut(location, "?")
-			return w.ask(201, "PUT", location+"?digest="+d, nil)
-		}},
-		{"no slash at the end, more in the query", func(w wire, repo string, content []byte, d string) rawAnswer {
-			location := w.ask(202, "POST", "/v2/"+repo+"/blobs/uploads?ns=docker.io", nil).header.Get("Location")
-			return w.ask(201, "PUT", location+"?ns=docker.io&digest="+d, bytes.NewReader(content))
-		}},
-	} {
+	for _, tt := range replays {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWire(t, s.URL)
 			for i, content := range [][]byte{randomBytes(t, 3<<20+1), randomBytes(t, 10), {}} {

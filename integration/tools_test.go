@@ -3,10 +3,14 @@ package integration
 import (
 	"archive/tar"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/parfait-registry/parfait/integration/harness"
 )
@@ -16,7 +20,8 @@ import (
 func TestImageBetweenPrograms(t *testing.T) {
 	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, want := toolchainImage(t, s)
-	digest := digestOf(t, imageIn(t, dir))
+	source := digestOf(t, imageIn(t, dir))
+	var seen sync.Map // digests of manifests whose files have been compared
 	for _, push := range pushes {
 		t.Run(push.name, func(t *testing.T) {
 			t.Parallel()
@@ -28,18 +33,23 @@ func TestImageBetweenPrograms(t *testing.T) {
 				t.Errorf("got manifest %s, want one with %s", manifest, push.media)
 			}
 			pushed := crane.run("digest", name+":v1")
-			if push.same && pushed != digest {
-				t.Errorf("got %s, want %s", pushed, digest)
+			if push.same && pushed != source {
+				t.Errorf("got %s, want %s", pushed, source)
 			}
 			for _, pull := range pulls {
 				if push.same && push.name != "crane" && !pull.same {
 					continue // it is the same image: to unpack it once is enough
 				}
 				t.Run(pull.name, func(t *testing.T) {
-					got := imageIn(t, pull.run(t, name+":v1"))
-					sameTree(t, tree(t, got), want)
-					if digest := digestOf(t, got); push.same && pull.same && digest != pushed {
-						t.Errorf("got %s, want %s", digest, pushed)
+					out := pull.run(t, name+":v1")
+					checkBlobs(t, out)
+					img := imageIn(t, out)
+					got := digestOf(t, img)
+					if push.same && pull.same && got != pushed {
+						t.Errorf("got %s, want %s", got, pushed)
+					}
+					if _, ok := seen.LoadOrStore(got, true); !ok {
+						sameTree(t, tree(t, img), want)
 					}
 				})
 			}
@@ -108,8 +118,13 @@ var pulls = []struct {
 func toolchainImage(t *testing.T, s *harness.Server) (dir string, files map[string]string) {
 	t.Helper()
 	crane, name := newProgram(t, "crane"), s.Addr+"/go/toolchain:v1"
-	newProgram(t, "tar").run("-C", runtime.GOROOT(), "-cf", filepath.Join(crane.home, "1.tar"), "bin")
-	newProgram(t, "tar").run("-C", runtime.GOROOT(), "-cf", filepath.Join(crane.home, "2.tar"), "src/crypto")
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for layer, folder := range map[string]string{"1.tar": "bin", "2.tar": "src/crypto"} {
+		newProgram(t, "tar").run("-C", strings.TrimSpace(string(root)), "-cf", filepath.Join(crane.home, layer), folder)
+	}
 	crane.write("3.tar", string(archive(t,
 		tar.Header{Name: "bin/.wh.gofmt", Typeflag: tar.TypeReg, Mode: 0o644},
 		tar.Header{Name: "odd/", Typeflag: tar.TypeDir, Mode: 0o1777},
@@ -132,6 +147,24 @@ func toolchainImage(t *testing.T, s *harness.Server) (dir string, files map[stri
 		t.Errorf("the image has %d bytes, want some more", size)
 	}
 	return dir, files
+}
+
+// checkBlobs fails the test if a blob in a folder of OCI layout is not what its name says.
+func checkBlobs(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "blobs", "sha256", "*"))
+	if err != nil || len(files) < 5 {
+		t.Fatalf("got blobs %q, %v, want a manifest, a configuration and three layers", files, err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := digest.FromBytes(content).Encoded(); got != filepath.Base(file) {
+			t.Errorf("%s: got content with the digest %s", file, got)
+		}
+	}
 }
 
 func sizeOf(t *testing.T, dir string) (n int64) {
