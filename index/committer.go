@@ -134,13 +134,13 @@ func (c *committer) try(ctx context.Context, ts []*transaction) (spoiler int, er
 	if err := c.sync(ctx, durable); err != nil {
 		return -1, err
 	}
-	if _, err := c.conn.ExecContext(ctx, "begin immediate"); err != nil {
+	if _, err := c.stmts["begin"].ExecContext(ctx); err != nil {
 		return -1, err
 	}
 	committed := false
 	defer func() {
 		if !committed {
-			_, rollback := c.conn.ExecContext(ctx, "rollback")
+			_, rollback := c.stmts["rollback"].ExecContext(ctx)
 			err = errors.Join(err, rollback)
 		}
 	}()
@@ -153,7 +153,7 @@ func (c *committer) try(ctx context.Context, ts []*transaction) (spoiler int, er
 			return i, nil
 		}
 	}
-	_, err = c.conn.ExecContext(ctx, "commit")
+	_, err = c.stmts["commit"].ExecContext(ctx)
 	committed = err == nil
 	return -1, err
 }

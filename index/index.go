@@ -84,7 +84,7 @@ func (db *DB) open(ctx context.Context, path string, log *slog.Logger) error {
 	}
 	db.close = append([]func() error{lock.Close}, db.close...)
 
-	writer, err := openSQLite(path, 1, "")
+	writer, err := openWriter(path)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (db *DB) open(ctx context.Context, path string, log *slog.Logger) error {
 	}
 	db.close = append([]func() error{db.writer.stop}, db.close...)
 
-	if db.readers, err = openSQLite(path, readers, "query_only(1)"); err != nil {
+	if db.readers, err = openReaders(path, readers); err != nil {
 		return err
 	}
 	db.close = append([]func() error{db.readers.Close}, db.close...)

@@ -1,3 +1,12 @@
+-- name: begin
+begin immediate
+
+-- name: commit
+commit
+
+-- name: rollback
+rollback
+
 -- name: blob
 select b.size
   from repositories r

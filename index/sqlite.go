@@ -57,18 +57,24 @@ func checkOurs(path string) error {
 	return nil
 }
 
-// openSQLite opens up to n connections with a write-ahead log. One more pragma may be given.
-func openSQLite(path string, n int, pragma string) (*sql.DB, error) {
-	q := url.Values{"_pragma": {
+// openWriter opens the connection that may write, and marks a new file as ours before it becomes one with a
+// write-ahead log: the mark would be in the log alone for long, and checkOurs reads the file.
+func openWriter(path string) (*sql.DB, error) {
+	return openSQLite(path, 1, fmt.Sprintf("application_id(%d)", applicationID), "journal_mode(wal)", "synchronous(full)")
+}
+
+// openReaders opens up to n connections that do not write. To open one is no write either, which would cost a sync in
+// the middle of a pull, and fail on a full disk.
+func openReaders(path string, n int) (*sql.DB, error) {
+	return openSQLite(path, n, "query_only(1)")
+}
+
+// openSQLite opens up to n connections, and runs pragmas on each of them.
+func openSQLite(path string, n int, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{"_pragma": append([]string{
 		"busy_timeout(10000)",
-		fmt.Sprintf("application_id(%d)", applicationID),
-		"journal_mode(wal)",
-		"synchronous(full)",
 		"cache_size(-1000)", // KiB for each connection; the operating system caches the file as well
-	}}
-	if pragma != "" {
-		q.Add("_pragma", pragma)
-	}
+	}, pragmas...)}
 	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}
 	if !filepath.IsAbs(path) {
 		abs, err := filepath.Abs(path)

@@ -32,11 +32,18 @@ func (d *Driver) DeleteAll(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// Unstage implements [drivers.Stager]: it is Delete without a sync.
+// Unstage implements [drivers.Stager]: it is Delete without a sync. Where there was nothing to remove, as after a
+// Compose, the directory stays even if it is empty: it is where the next object will be staged.
 func (d *Driver) Unstage(ctx context.Context, key string) error {
-	dir, err := d.remove(ctx, key)
+	err := check(ctx, key)
 	if err == nil {
-		err = d.touchDir(dir)
+		err = d.root.Unlink(key)
+	}
+	if absent(err) || errors.Is(err, syscall.EISDIR) {
+		return nil
+	}
+	if err == nil {
+		err = d.touchDir(d.prune(path.Dir(key)))
 	}
 	if err != nil {
 		return failure("delete", key, err)

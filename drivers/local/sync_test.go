@@ -403,6 +403,9 @@ func TestSyncs_Crash(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	if err := d.DeleteAll(t.Context(), "a/0/s/none", "a/1/s/none"); err != nil { // which an Unstage of nothing leaves
+		t.Fatal(err)
+	}
 	if got := files(t, folder); len(got) != 0 {
 		t.Errorf("got files %q, want none", got)
 	}
