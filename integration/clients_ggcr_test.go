@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -254,7 +255,8 @@ func ggcrPages(t *testing.T, s *harness.Server) {
 	img := randomImage(t, 100, 1, types.OCIManifestSchema1)
 	repo := reference(t, s.Addr+"/ggcr/pages:0").Context()
 	var tags []string
-	for _, tag := range []string{"0", "10", "9", "A", "_", "a", "a-1", "a.b", "latest", "v1", "v1.0"} { // as bytes sort
+	cosign := strings.Replace(digestOf(t, img), ":", "-", 1)
+	for _, tag := range []string{"0", "10", "9", "A", "_", "a", "a-1", "a.b", "latest", cosign, cosign + ".sig", "v1", "v1.0"} { // as bytes sort
 		ggcrPush(t, repo.Tag(tag), img)
 		tags = append(tags, tag)
 	}

@@ -299,6 +299,21 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+// TestBuildKitCache pushes a cache as BuildKit does unless it is told image-manifest=true: an index of layers.
+func TestBuildKitCache(t *testing.T) {
+	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+	for _, mediaType := range []string{v1.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.list.v2+json"} {
+		layer := w.push("buildkit/cache", "application/vnd.docker.image.rootfs.diff.tar.gzip", randomBytes(t, 1000))
+		config := w.push("buildkit/cache", "application/vnd.buildkit.cacheconfig.v0", []byte(`{"layers":[]}`))
+		index := rawJSON(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: mediaType, Manifests: []v1.Descriptor{layer, config}})
+		target := "/v2/buildkit/cache/manifests/latest"
+		w.ask(201, "PUT", target, bytes.NewReader(index), "Content-Type", mediaType)
+		if a := w.ask(200, "GET", target, nil); a.header.Get("Content-Type") != mediaType || !bytes.Equal(a.body, index) {
+			t.Errorf("got %s %s, want it as it was pushed", a.header.Get("Content-Type"), a.body)
+		}
+	}
+}
+
 // TestBlobOfEachRepository deletes a blob from one repository of two that have it, and pushes it there again.
 func TestBlobOfEachRepository(t *testing.T) {
 	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
