@@ -90,6 +90,12 @@ type Stager interface {
 	Sync(ctx context.Context) error
 }
 
+// A Sweeper removes what processes that were killed have left unfinished, and nobody sees. What was modified less than
+// age ago may be somebody's work, and stays. It returns how many things it has removed.
+type Sweeper interface {
+	Sweep(ctx context.Context, age time.Duration) (int, error)
+}
+
 // As finds the capability T in d or in a driver that d wraps. Wrappers that may be bypassed without harm show what
 // they wrap with a method Unwrap() Driver.
 //

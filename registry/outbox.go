@@ -64,9 +64,9 @@ func (o *outbox) replay(ctx context.Context) error {
 // show writes the state that the caller has just committed, of all entries at the same time. If it fails, flush goes
 // on trying.
 func (o *outbox) show(ctx context.Context, states map[index.Entry]index.State) error {
-	g, ctx := errgroup.WithContext(ctx)
+	do := make([]func(context.Context) error, 0, len(states))
 	for e, s := range states {
-		g.Go(func() error {
+		do = append(do, func(ctx context.Context) error {
 			err := o.write(ctx, e, s)
 			if err != nil {
 				s.Digest = unlike
@@ -75,7 +75,7 @@ func (o *outbox) show(ctx context.Context, states map[index.Entry]index.State) e
 			return err
 		})
 	}
-	return g.Wait()
+	return atOnce(ctx, do...)
 }
 
 // unlike is no state of the index: flush writes what it is compared with.
@@ -155,14 +155,14 @@ func (o *outbox) write(ctx context.Context, e index.Entry, s index.State) error 
 		if s.Digest == "" {
 			return drivers.Unstage(ctx, o.store, revisionKey(repo, digest.Digest(e.Ref)))
 		}
-		return o.atOnce(ctx,
+		return atOnce(ctx,
 			func(ctx context.Context) error { return drivers.StagePut(ctx, o.store, blobKey(s.Digest), s.Payload) },
 			func(ctx context.Context) error { return o.link(ctx, revisionKey(repo, s.Digest), s.Digest) })
 	case index.Tag:
 		if s.Digest == "" {
 			return o.removeTag(ctx, repo, e.Ref)
 		}
-		return o.atOnce(ctx,
+		return atOnce(ctx,
 			func(ctx context.Context) error { return o.link(ctx, tagIndexKey(repo, e.Ref, s.Digest), s.Digest) },
 			func(ctx context.Context) error { return o.link(ctx, tagKey(repo, e.Ref), s.Digest) })
 	}
@@ -191,7 +191,10 @@ func (o *outbox) removeTag(ctx context.Context, repo Name, tag string) error {
 }
 
 // atOnce runs all of do at the same time.
-func (o *outbox) atOnce(ctx context.Context, do ...func(context.Context) error) error {
+func atOnce(ctx context.Context, do ...func(context.Context) error) error {
+	if len(do) == 1 {
+		return do[0](ctx)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range do {
 		g.Go(func() error { return f(ctx) })

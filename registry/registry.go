@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/parfait-registry/parfait/drivers"
@@ -41,8 +42,8 @@ type Registry struct {
 	index  *index.DB
 	log    *slog.Logger
 	outbox *outbox
-	stop   context.CancelFunc
-	done   chan struct{} // closed when the background work has ended
+	stop   context.CancelFunc // ends the background work
+	work   sync.WaitGroup
 }
 
 // Open returns a registry. First it brings the store up to date with the index, or, if the index is empty, fills
@@ -71,13 +72,15 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 	if err := drivers.Sync(ctx, store); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db), done: make(chan struct{})}
+	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
 	if err := r.outbox.replay(ctx); err != nil {
 		return nil, err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
-	go r.maintain(background)
+	for _, j := range r.jobs() {
+		r.work.Go(func() { r.repeat(background, j) })
+	}
 	return r, nil
 }
 
@@ -100,7 +103,7 @@ func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Lo
 // Close ends the background work and brings the store up to date. Calls that run must have ended.
 func (r *Registry) Close(ctx context.Context) error {
 	r.stop()
-	<-r.done
+	r.work.Wait()
 	return r.outbox.flush(ctx)
 }
 
@@ -118,36 +121,53 @@ func (r *Registry) Check(ctx context.Context) error {
 // MaxManifestSize is the size in bytes that PutManifest accepts at the most.
 func (r *Registry) MaxManifestSize() int64 { return r.cfg.MaxManifestSize }
 
-// How often the background work looks for something to do.
-const (
-	flushEvery  = 10 * time.Second
-	expireEvery = time.Minute
-)
+// A job is work that is done from time to time.
+type job struct {
+	task  string // for the log
+	every time.Duration
+	now   <-chan struct{} // receives when it should be done sooner; nil if it never should
+	do    func(context.Context) error
+}
 
-// maintain does what has to be done from time to time, until ctx ends.
-func (r *Registry) maintain(ctx context.Context) {
-	defer close(r.done)
-	flush := time.NewTicker(flushEvery)
-	defer flush.Stop()
-	expire := time.NewTicker(min(expireEvery, r.cfg.UploadTTL))
-	defer expire.Stop()
+func (r *Registry) jobs() []job {
+	return []job{
+		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.outbox.flush},
+		{"expire uploads", min(time.Minute, r.cfg.UploadTTL), nil, r.expireUploads},
+		{"remove what crashes have left", 24 * time.Hour, nil, r.sweep},
+	}
+}
+
+// repeat does a job until ctx ends.
+func (r *Registry) repeat(ctx context.Context, j job) {
+	tick := time.NewTicker(j.every)
+	defer tick.Stop()
 	for {
-		var task string
-		var err error
 		select {
 		case <-ctx.Done():
 			return
-		case <-flush.C:
-			task, err = "bring the store up to date", r.outbox.flush(ctx)
-		case <-r.outbox.full:
-			task, err = "bring the store up to date", r.outbox.flush(ctx)
-		case <-expire.C:
-			task, err = "expire uploads", r.expireUploads(ctx)
+		case <-tick.C:
+		case <-j.now:
 		}
-		if err != nil && !errors.Is(err, context.Canceled) {
-			r.log.Error("background work failed, and will be tried again", "task", task, "err", err)
+		if err := j.do(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Error("background work failed, and will be tried again", "task", j.task, "err", err)
 		}
 	}
+}
+
+// sweepAge is how long ago what Sweep removes was written to at the latest. No upload pauses for so long.
+const sweepAge = 24 * time.Hour
+
+// sweep removes the unfinished objects of processes that were killed, where the back end keeps such.
+func (r *Registry) sweep(ctx context.Context) error {
+	sweeper, ok := drivers.As[drivers.Sweeper](r.store)
+	if !ok {
+		return nil
+	}
+	n, err := sweeper.Sweep(ctx, sweepAge)
+	if n > 0 {
+		r.log.Info("unfinished objects removed", "objects", n)
+	}
+	return err
 }
 
 // checkDeletes returns an error if the configuration refuses deletes.

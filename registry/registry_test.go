@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -399,6 +401,33 @@ func count(t testing.TB, store drivers.Driver, prefix string) (n int) {
 		n++
 	}
 	return n
+}
+
+// A sweeping driver counts how often it was asked to sweep.
+type sweeping struct {
+	drivers.Driver
+	sweeps atomic.Int64
+}
+
+func (s *sweeping) Sweep(_ context.Context, age time.Duration) (int, error) {
+	if age < 24*time.Hour {
+		return 0, errors.New("an upload may pause for so long")
+	}
+	s.sweeps.Add(1)
+	return 1, nil
+}
+
+func TestSweeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &sweeping{Driver: mem.New()}
+		f := open(t, registry.Config{}, store, index.Config{})
+		time.Sleep(49 * time.Hour)
+		synctest.Wait()
+		if n := store.sweeps.Load(); n != 2 {
+			t.Errorf("swept %d times in two days", n)
+		}
+		f.close(t)
+	})
 }
 
 func TestManifestLife(t *testing.T) {

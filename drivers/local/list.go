@@ -26,9 +26,8 @@ func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[drive
 	}
 }
 
-// Sweep removes the temporary files under which writers that a crash ended have left their objects, and returns how
-// many. Those modified less than age ago are left alone: their writers may be alive. A writer that outlives its file
-// fails, and no harm is done.
+// Sweep implements [drivers.Sweeper]: it removes the temporary files under which writers that a crash ended have left
+// their objects. A writer that outlives its file fails, and no harm is done.
 func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	var removed int
 	var failed error
