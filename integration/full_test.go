@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -46,6 +47,7 @@ func TestDiskFull(t *testing.T) {
 		c.allKinds()
 	}
 	k.look(s, 1<<30)
+	c.readAtOnce()
 	remove(t, ballast)
 	c.enough()
 	k.look(s, 1<<30)
@@ -204,6 +206,22 @@ func (c *fullClient) allKinds() {
 			_, err := c.web.want(c.t.Context(), http.StatusAccepted, "DELETE", "/v2/"+tag.repo+"/manifests/"+tag.ref, nil)
 			return err
 		})
+	}
+}
+
+// readAtOnce has many clients look at the same time for what nobody has asked for yet.
+func (c *fullClient) readAtOnce() {
+	c.t.Helper()
+	errs := make([]error, 64)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			_, errs[i] = c.web.want(c.t.Context(), http.StatusNotFound, "GET", fmt.Sprintf("/v2/full/manifests/absent%d", i), nil)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		c.t.Error(err)
 	}
 }
 

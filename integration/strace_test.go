@@ -27,7 +27,7 @@ func traceParfait(t *testing.T, store, calls string) *tracedServer {
 	t.Helper()
 	prefix := filepath.Join(t.TempDir(), "calls")
 	o := quiet(store)
-	o.Wrap = []string{harness.Command(t, "strace"), "-D", "-ff", "-o", prefix, "-ttt", "-T", "-y", "--seccomp-bpf", "-e", "trace=" + calls}
+	o.Wrap = []string{harness.Command(t, "strace"), "-D", "-ff", "-o", prefix, "-ttt", "-T", "-y", "-s", "600", "--seccomp-bpf", "-e", "trace=" + calls}
 	return &tracedServer{harness.StartParfait(t, o), t, prefix}
 }
 
@@ -50,7 +50,7 @@ func (c sysCall) file() string {
 // paths are the quoted arguments of a call.
 func (c sysCall) paths() []string {
 	var paths []string
-	for _, m := range regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(c.args, -1) {
+	for _, m := range regexp.MustCompile(`"([^"\\]*)"`).FindAllStringSubmatch(c.args, -1) {
 		paths = append(paths, m[1])
 	}
 	return paths
@@ -102,7 +102,8 @@ func (s *tracedServer) read(file string) (calls []sysCall) {
 		s.t.Fatal(err)
 	}
 	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
 		m := sysCallLine.FindStringSubmatch(lines.Text())
 		if m == nil || strings.HasPrefix(m[4], "-") {
 			continue // a signal, or a call that failed
@@ -113,6 +114,9 @@ func (s *tracedServer) read(file string) (calls []sysCall) {
 		}
 		start := time.Unix(0, 0).Add(seconds(s.t, m[1]))
 		calls = append(calls, sysCall{name: m[2], args: m[3], result: result, start: start, end: start.Add(seconds(s.t, m[5]))})
+	}
+	if err := lines.Err(); err != nil {
+		s.t.Fatal(err)
 	}
 	return calls
 }

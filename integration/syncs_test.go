@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -37,7 +38,7 @@ func TestSyncs(t *testing.T) {
 		{name: "second image, POST+PUT", push: pushInOrder(postPut), most: maxYoungSyncs},
 		{name: "third image, POST+PATCH+PUT", push: pushInOrder(postPatchPut), most: maxYoungSyncs},
 	})
-	young.ordered(3)
+	young.ordered()
 	makeUsed(t, store, r)
 	used := watchPushes(t, store, r, []watchedPush{
 		{name: "image in a store in use, after a start, POST+PUT", push: pushInOrder(postPut), most: maxSyncs},
@@ -46,7 +47,10 @@ func TestSyncs(t *testing.T) {
 		{name: "image in a store in use, POST?digest=", push: pushInOrder(postDigest), most: maxSyncs},
 		{name: "image in a store in use, its blobs at the same time, POST+PATCH+PUT", push: pushAtOnce, most: maxSyncs},
 	})
-	used.ordered(4)
+	used.ordered()
+
+	crowd := watchPushes(t, filepath.Join(t.TempDir(), "store"), r, []watchedPush{{name: "many at once", push: pushCrowd}})
+	crowd.ordered()
 }
 
 // A watchedPush is a push of an image.
@@ -117,13 +121,27 @@ func pushAtOnce(c *rawClient, ctx context.Context, repo string, m rawManifest) e
 	return c.pushImage(ctx, repo, "v1", postPatchPut, m)
 }
 
+// pushCrowd pushes the blobs of an image with those of many others, so that requests meet in new directories.
+func pushCrowd(c *rawClient, ctx context.Context, repo string, m rawManifest) error {
+	r := rand.New(rand.NewPCG(9, 9))
+	errs := make([]error, 16)
+	var wg sync.WaitGroup
+	for i := range errs {
+		other := newRawImage(r, newRawBlob(r, 100), newRawBlob(r, 100), newRawBlob(r, 100))
+		wg.Go(func() { errs[i] = c.pushImage(ctx, fmt.Sprint(repo, "/", i), "v1", rawShape(i%int(rawShapes)), other) })
+	}
+	err := c.pushImage(ctx, repo, "v1", postPut, m)
+	wg.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
 func isSync(c sysCall) bool { return c.name == "fsync" || c.name == "fdatasync" }
 
 // syncKind says what is synced.
 func syncKind(store, file string) string {
 	switch {
 	case strings.HasPrefix(file, filepath.Join(store, "parfait")):
-		return "index"
+		return filepath.Base(file)
 	case strings.Contains(file, "/data") || strings.Contains(file, "/_uploads/"):
 		return "blobs"
 	default:
@@ -141,18 +159,18 @@ func (w *watch) during(p watchedPush) (calls []sysCall) {
 	return calls
 }
 
-// ordered checks the order of things in the first n pushes, in which one request follows the other: a blob's bytes are
-// synced, then get their name, then the directories are synced that know of it, then the index, then the client is told.
-func (w *watch) ordered(n int) {
+// ordered checks the order of things: a blob's bytes are synced, then get their name, then the directories are synced
+// that know of it, then the index, then the client is told.
+func (w *watch) ordered() {
 	w.t.Helper()
-	for _, p := range w.pushes[:n] {
+	for _, p := range w.pushes {
 		calls := w.during(p)
 		for _, b := range p.image.blobs {
-			if err := w.blobOrder(calls, dataFile(w.store, digest.FromBytes(b))); err != nil {
+			if err := w.blobOrder(calls, digest.FromBytes(b)); err != nil {
 				w.t.Errorf("%s: %v", p.name, err)
 			}
 		}
-		if err := manifestOrder(calls); err != nil {
+		if err := w.manifestOrder(calls, p.image); err != nil {
 			w.t.Errorf("%s: %v", p.name, err)
 		}
 	}
@@ -162,7 +180,8 @@ func dataFile(store string, d digest.Digest) string {
 	return filepath.Join(store, "docker/registry/v2/blobs", d.Algorithm().String(), d.Encoded()[:2], d.Encoded(), "data")
 }
 
-func (w *watch) blobOrder(calls []sysCall, data string) error {
+func (w *watch) blobOrder(calls []sysCall, d digest.Digest) error {
+	data := dataFile(w.store, d)
 	renamed := slices.IndexFunc(calls, func(c sysCall) bool { return isRename(c) && c.paths()[1] == data })
 	if renamed < 0 {
 		return fmt.Errorf("%s got its name by no rename", data)
@@ -183,7 +202,7 @@ func (w *watch) blobOrder(calls []sysCall, data string) error {
 	if written.IsZero() || !syncedBetween(calls, written, rename.start, names...) {
 		return fmt.Errorf("%s: not synced between the last write and the rename", data)
 	}
-	ack, last := next(calls, rename.end, isCreated), rename.end
+	ack, last := answer(calls, d), rename.end
 	for entry, made := range w.entries(data, rename) {
 		dir := filepath.Dir(entry)
 		synced := next(w.calls, made.end, func(c sysCall) bool { return isSync(c) && c.file() == dir })
@@ -194,7 +213,7 @@ func (w *watch) blobOrder(calls []sysCall, data string) error {
 			last = synced.end
 		}
 	}
-	if !syncedBetween(calls, last, ack.start, filepath.Join(w.store, "parfait/index.db-wal")) {
+	if !syncedBetween(calls, last, ack.start, w.indexFile()) {
 		return fmt.Errorf("%s: the index is not synced between the directories and the answer", data)
 	}
 	return nil
@@ -212,27 +231,30 @@ func (w *watch) entries(data string, rename sysCall) map[string]sysCall {
 	return entries
 }
 
-// manifestOrder checks that the index was synced between the last two answers, the latter being that to a manifest.
-func manifestOrder(calls []sysCall) error {
-	var acks []sysCall
-	for _, c := range calls {
-		if isCreated(c) {
-			acks = append(acks, c)
+// manifestOrder checks that the index is synced between the answers to the blobs and the one to the manifest.
+func (w *watch) manifestOrder(calls []sysCall, m rawManifest) error {
+	var last time.Time
+	for _, b := range m.blobs {
+		if ack := answer(calls, digest.FromBytes(b)); ack.end.After(last) {
+			last = ack.end
 		}
 	}
-	if n := len(acks); n < 2 || next(calls, acks[n-2].end, func(c sysCall) bool {
-		return isSync(c) && strings.HasSuffix(c.file(), "/parfait/index.db-wal") && c.end.Before(acks[n-1].start)
-	}).end.IsZero() {
+	if !syncedBetween(calls, last, answer(calls, m.digest()).start, w.indexFile()) {
 		return fmt.Errorf("the index is not synced before the answer to the manifest")
 	}
 	return nil
 }
 
+func (w *watch) indexFile() string { return filepath.Join(w.store, "parfait/index.db-wal") }
+
 // isRename reports whether c gave one of its two paths the name of the other one.
 func isRename(c sysCall) bool { return strings.HasPrefix(c.name, "rename") }
 
-func isCreated(c sysCall) bool {
-	return c.name == "write" && strings.Contains(c.args, `"HTTP/1.1 201 `)
+// answer returns the write that told a client that d is there; a zero one if nobody was told.
+func answer(calls []sysCall, d digest.Digest) sysCall {
+	return next(calls, time.Time{}, func(c sysCall) bool {
+		return c.name == "write" && strings.Contains(c.args, `"HTTP/1.1 201 `) && strings.Contains(c.args, "Docker-Content-Digest: "+d.String())
+	})
 }
 
 // next returns the first call that begins after a time and that is wanted; a zero one if there is none.
@@ -313,7 +335,7 @@ func TestSyncsOfOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 			calls := s.stop()
-			ack := next(calls, time.Time{}, isCreated)
+			ack := answer(calls, digest.FromBytes(content))
 			for _, dir := range tt.dirs {
 				dir := filepath.Join(store, dir)
 				synced := next(calls, time.Time{}, func(c sysCall) bool {
