@@ -1,0 +1,221 @@
+package registry_test
+
+import (
+	"bytes"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/registry"
+)
+
+func chunk(data []byte) registry.Chunk {
+	return registry.Chunk{Body: bytes.NewReader(data), Start: -1, Length: int64(len(data))}
+}
+
+var empty = registry.Chunk{Body: bytes.NewReader(nil), Start: -1}
+
+func TestPushShapes(t *testing.T) {
+	sizes := []int{0, 1, 1000, 128 << 10, 128<<10 + 1, 700_001}
+	algorithms := []digest.Algorithm{digest.SHA256, digest.SHA512}
+	shapes := map[string]func(r *registry.Registry, d digest.Digest, data []byte) error{
+		"at once": func(r *registry.Registry, d digest.Digest, data []byte) error {
+			_, err := r.PushBlob(t.Context(), "a", d, chunk(data))
+			return err
+		},
+		"with the commit": func(r *registry.Registry, d digest.Digest, data []byte) error {
+			return pushSession(t, r, d, chunk(data))
+		},
+		"in one chunk": func(r *registry.Registry, d digest.Digest, data []byte) error {
+			return pushSession(t, r, d, empty, data)
+		},
+		"in three chunks": func(r *registry.Registry, d digest.Digest, data []byte) error {
+			return pushSession(t, r, d, empty, data[:len(data)/3], data[len(data)/3:len(data)/2], data[len(data)/2:])
+		},
+		"the last chunk with the commit": func(r *registry.Registry, d digest.Digest, data []byte) error {
+			return pushSession(t, r, d, chunk(data[len(data)/2:]), data[:len(data)/2])
+		},
+	}
+	stores(t, func(t *testing.T, store drivers.Driver) {
+		f := start(t, registry.Config{}, store)
+		for name, shape := range shapes {
+			for _, size := range sizes {
+				for _, alg := range algorithms {
+					data := random(size)
+					d := alg.FromBytes(data)
+					for _, again := range []bool{false, true} {
+						if err := shape(f.Registry, d, data); err != nil {
+							t.Fatalf("%s, %d bytes, %s, again %v: %v", name, size, alg, again, err)
+						}
+						if got := read(t, f.Registry, "a", d); !bytes.Equal(got, data) {
+							t.Errorf("%s, %d bytes, %s: got other bytes back", name, size, alg)
+						}
+					}
+				}
+			}
+		}
+		for object, err := range store.List(t.Context(), "docker/registry/v2/repositories/a/_uploads/", "") {
+			t.Errorf("left over: %s, %v", object.Key, err)
+		}
+	})
+}
+
+// pushSession uploads chunks, and last with the commit.
+func pushSession(t *testing.T, r *registry.Registry, d digest.Digest, last registry.Chunk, chunks ...[]byte) error {
+	s, err := r.StartUpload(t.Context(), "a", digest.SHA256)
+	if err != nil {
+		return err
+	}
+	for _, data := range chunks {
+		c := chunk(data)
+		c.Start = s.Size
+		if s, err = r.WriteChunk(t.Context(), "a", s.ID, c); err != nil {
+			return err
+		}
+	}
+	_, err = r.CommitUpload(t.Context(), "a", s.ID, d, last)
+	return err
+}
+
+func TestBadPushes(t *testing.T) {
+	stores(t, func(t *testing.T, store drivers.Driver) {
+		f, ctx := start(t, registry.Config{}, store), t.Context()
+		data, other := []byte("content"), digest.FromString("other")
+		if _, err := f.PushBlob(ctx, "a", other, chunk(data)); code(err) != registry.DigestInvalid {
+			t.Errorf("other digest: got %v", err)
+		}
+		short := chunk(data)
+		short.Length++
+		if _, err := f.PushBlob(ctx, "a", digest.FromBytes(data), short); code(err) != registry.SizeInvalid {
+			t.Errorf("other length: got %v", err)
+		}
+		cut := registry.Chunk{Body: io.MultiReader(bytes.NewReader(data), failingReader{}), Start: -1, Length: -1}
+		if _, err := f.PushBlob(ctx, "a", digest.FromBytes(data), cut); code(err) != registry.BlobUploadInvalid {
+			t.Errorf("cut short: got %v", err)
+		}
+		for object, err := range store.List(ctx, "", "") {
+			t.Errorf("stored nonetheless: %s, %v", object.Key, err)
+		}
+
+		s, err := f.StartUpload(ctx, "a", digest.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ahead := chunk(data)
+		ahead.Start = 3
+		if got, err := f.WriteChunk(ctx, "a", s.ID, ahead); code(err) != registry.RangeInvalid || got.Size != 0 {
+			t.Errorf("chunk out of order: got %v, %v", got, err)
+		}
+		if _, err := f.WriteChunk(ctx, "a", s.ID, chunk(data)); err != nil {
+			t.Errorf("the session did not survive: %v", err)
+		}
+		if _, err := f.CommitUpload(ctx, "a", s.ID, digest.FromBytes(data), ahead); code(err) != registry.RangeInvalid {
+			t.Errorf("last chunk out of order: got %v", err)
+		}
+		if _, err := f.Upload(ctx, "b", s.ID); code(err) != registry.BlobUploadUnknown {
+			t.Errorf("session of another repository: got %v", err)
+		}
+		if _, err := f.CommitUpload(ctx, "a", s.ID, other, empty); code(err) != registry.DigestInvalid {
+			t.Errorf("other digest: got %v", err)
+		}
+		if _, err := f.Upload(ctx, "a", s.ID); code(err) != registry.BlobUploadUnknown {
+			t.Errorf("a session of bytes with the wrong digest lives on: %v", err)
+		}
+		for object, err := range store.List(ctx, "", "") {
+			t.Errorf("left over: %s, %v", object.Key, err)
+		}
+	})
+}
+
+type failingReader struct{}
+
+func (failingReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// Of many requests that write the same chunk with other bytes, one wins, with its own bytes.
+func TestConcurrentChunks(t *testing.T) {
+	stores(t, func(t *testing.T, store drivers.Driver) {
+		f, ctx := start(t, registry.Config{}, store), t.Context()
+		s, err := f.StartUpload(ctx, "a", digest.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var won []byte
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				data := random(200_000)
+				c := chunk(data)
+				c.Start = 0
+				_, err := f.WriteChunk(ctx, "a", s.ID, c)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil && won == nil:
+					won = data
+				case err == nil:
+					t.Error("two chunks have won")
+				case code(err) != registry.RangeInvalid:
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		d := digest.FromBytes(won)
+		if _, err := f.CommitUpload(ctx, "a", s.ID, d, empty); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, f.Registry, "a", d); !bytes.Equal(got, won) {
+			t.Error("the blob has another request's bytes")
+		}
+	})
+}
+
+func TestCancelAndExpire(t *testing.T) {
+	store := openLocal(t)
+	f, ctx := start(t, registry.Config{UploadTTL: 50 * time.Millisecond}, store), t.Context()
+	for _, cancel := range []bool{true, false} {
+		s, err := f.StartUpload(ctx, "a", digest.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteChunk(ctx, "a", s.ID, chunk([]byte("some bytes"))); err != nil {
+			t.Fatal(err)
+		}
+		if cancel {
+			if err := f.CancelUpload(ctx, "a", s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for try := 0; ; try++ {
+			if _, err := f.Upload(ctx, "a", s.ID); code(err) == registry.BlobUploadUnknown {
+				break
+			}
+			if cancel || try == 100 {
+				t.Fatalf("the session lives on; cancelled: %v", cancel)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	for try := 0; count(t, store, "") > 0; try++ {
+		if try == 100 {
+			t.Fatal("bytes are left over")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func count(t testing.TB, store drivers.Driver, prefix string) (n int) {
+	t.Helper()
+	for _, err := range store.List(t.Context(), prefix, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
