@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parfait-registry/parfait"
+	"github.com/parfait-registry/parfait/flavors"
+)
+
+// command runs parfait in an empty folder.
+func command(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	status = run(t.Context(), args, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestCommands(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("STORAGE_PATH", t.TempDir())
+	t.Setenv("AWS_SECRET", "hush-hush")
+	t.Setenv("REGISTRY_HTTP_ADDR", "127.0.0.1:1") // where nothing listens
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "config.yml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, tt := range []struct {
+		args           string
+		status         int
+		stdout, stderr string // parts of them
+	}{
+		{"version", 0, "parfait ", ""},
+		{"help", 0, "serve ", ""},
+		{"completion bash", 0, "complete", ""},
+		{"config show", 0, "# $STORAGE_PATH", ""},
+		{"config show --flavor prod", 0, `s3_secret_key: "***"`, ""},
+		{"config check", 2, "dev: ok", "cannot be served"},
+		{"config check --config " + file("a: {storage: mem}\nb: {storage: file, storage_path: x}"), 0, "b: ok", ""},
+		{"config check --config " + file("a: {storage: mem, mirroring: {source: x}}"), 0, "a: note: ", ""},
+		{"reindex", 0, "0 repositories", ""},
+		{"reindex --check", 0, "", ""},
+		{"healthcheck", 1, "", "127.0.0.1:1"},
+		{"serve --flavor prod", 2, "", `no back end "s3"`},
+		{"serve --flavor glance", 2, "", "use swift or s3"},
+		{"serve --flavor nope", 2, "", `no flavor "nope"`},
+		{"serve --config nope.yml", 2, "", "nope.yml"},
+		{"serve -f a --config " + file("a: {loglevel: info}"), 2, "", "names no back end"},
+		{"serve -f a --config " + file("a: {storage: mem, loglevel: loud}"), 2, "", `loglevel: "loud"`},
+		{"serve -f a --config " + file("a: {storage: mem, log_format: xml}"), 2, "", `log_format: "xml"`},
+		{"serve -f a --config " + file("a: {storage: mem, auth: htpasswd}"), 2, "", "auth: "},
+		{"serve -f a --config " + file("a: {storage: mem, storage_pth: x}"), 2, "", "did you mean storage_path?"},
+		{"serve -f a --config " + file("a: {storage: mem, http_addr: nowhere}"), 2, "", "http_addr: "},
+		{"serve --nope", 2, "", "--nope"},
+		{"nope", 2, "", "nope"},
+	} {
+		status, stdout, stderr := command(t, strings.Fields(tt.args)...)
+		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
+			t.Errorf("parfait %s: got status %d, stdout %q, stderr %q", tt.args, status, stdout, stderr)
+		}
+		if lines := strings.Count(stderr, "\n"); status != 0 && lines != 1 {
+			t.Errorf("parfait %s: %d lines on stderr, want 1:\n%s", tt.args, lines, stderr)
+		}
+		if strings.Contains(stdout+stderr, "hush-hush") {
+			t.Errorf("parfait %s tells a secret", tt.args)
+		}
+	}
+}
+
+// Every flavor of the sample is read without an unknown key or a warning.
+func TestSample(t *testing.T) {
+	none := func(string) (string, bool) { return "", false }
+	file, err := flavors.Parse("config_sample.yml", parfait.Sample, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "common local s3 cloudfronts3 azureblob ceph-s3 gcs swift glance openstack glance-swift openstack-swift elliptics oss dev test prod"
+	if got := strings.Join(file.Flavors(), " "); got != want {
+		t.Errorf("flavors: got %s, want %s", got, want)
+	}
+	for _, name := range file.Flavors() {
+		flavor, err := file.Flavor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &settings{ends: newBackEnds()}
+		if warnings, err := flavor.Decode(obsolete(), s.structs()...); err != nil || len(warnings) > 0 {
+			t.Errorf("%s: got %q, %v", name, warnings, err)
+		}
+	}
+}
+
+// A server that is told to stop answers until it has.
+func TestServeStops(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("STORAGE_PATH", t.TempDir())
+	t.Setenv("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
+	defer stop()
+	var out, err bytes.Buffer
+	if status := run(ctx, []string{"serve"}, &out, &err); status != 0 || !strings.Contains(err.String(), "stopped") {
+		t.Errorf("got status %d:\n%s", status, &err)
+	}
+}
+
+func TestLogger(t *testing.T) {
+	for name, want := range map[string]slog.Level{"": slog.LevelInfo, "DEBUG": slog.LevelDebug, "warning": slog.LevelWarn, "critical": slog.LevelError} {
+		s := &settings{process: processConfig{LogLevel: name}}
+		if got, err := s.level(); got != want || err != nil {
+			t.Errorf("loglevel %q: got %v, %v, want %v", name, got, err, want)
+		}
+	}
+	var out bytes.Buffer
+	s := &settings{warnings: []string{"mind this"}}
+	s.logger(&out).Info("done", "duration", 1500*time.Millisecond)
+	first, second, _ := strings.Cut(out.String(), "\n")
+	var line struct{ Duration float64 }
+	if err := json.Unmarshal([]byte(second), &line); err != nil || line.Duration != 1.5 || !strings.Contains(first, "mind this") {
+		t.Errorf("got %s, %v", &out, err)
+	}
+}
