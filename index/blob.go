@@ -2,6 +2,8 @@ package index
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -22,10 +24,15 @@ func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, err
 	})
 }
 
-// BlobSize looks up a blob of the store whichever repository has it. The error is ErrNotFound if there is none.
-func (db *DB) BlobSize(ctx context.Context, d digest.Digest) (size int64, err error) {
-	err = found(db.row(ctx, "blob-size", pack(d)).Scan(&size))
-	return size, err
+// Stored reports whether some repository has the blob, so that its bytes are durable. Those of a manifest, or of what
+// was one, are not necessarily: they are in the store as a file that can be derived from the index.
+func (db *DB) Stored(ctx context.Context, d digest.Digest) (bool, error) {
+	var size int64
+	err := db.row(ctx, "blob-linked-anywhere", pack(d)).Scan(&size)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // AddBlob says that the bytes of b are stored, and that repo, which is made if need be, has them. It ends session,

@@ -44,7 +44,9 @@ func migrate(ctx context.Context, db *sql.DB, d dialect, log *slog.Logger) error
 		if err := runMigration(ctx, db, file, (*strings.Replacer)(d).Replace(string(text))); err != nil {
 			return fmt.Errorf("migration %s: %w", file, err)
 		}
-		log.Debug("index migrated", "migration", file)
+		if len(done) > 0 { // and not a new database
+			log.Info("index migrated", "migration", file)
+		}
 	}
 	return nil
 }

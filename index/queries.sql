@@ -139,13 +139,13 @@ insert into sessions (id, repository, algorithm, size, started_at, updated_at) v
 -- name: session
 select s.repository, s.algorithm, s.size, s.hash_state, s.started_at, b.size
   from sessions s
-  left join blobs b on b.digest = $2
+  left join blobs b on b.digest = $2 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
  where s.id = $1
 
 -- name: session-parts
 select s.repository, s.algorithm, s.size, s.hash_state, s.started_at, b.size, p.name
   from sessions s
-  left join blobs b on b.digest = $2
+  left join blobs b on b.digest = $2 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
   left join session_parts p on p.session_id = s.id
  where s.id = $1
  order by p.start

@@ -19,7 +19,7 @@ type Session struct {
 	Started   time.Time
 	Parts     []string // names of the objects that hold the bytes, in order; only from SessionParts
 
-	// StoredSize is the size of the blob that the look-up asked for beside the session, and -1 if the store has none.
+	// StoredSize is the size of the blob that the look-up asked for beside the session, and -1 if it is not Stored.
 	StoredSize int64
 }
 
@@ -34,7 +34,7 @@ func (db *DB) AddSession(ctx context.Context, s Session) error {
 	})
 }
 
-// Session looks up a session, and whether the store has the blob d, which may be "". The error is ErrNotFound if
+// Session looks up a session, and whether the blob d, which may be "", is Stored. The error is ErrNotFound if
 // there is no such session.
 func (db *DB) Session(ctx context.Context, id string, d digest.Digest) (Session, error) {
 	return scanSession(id, db.row(ctx, "session", id, pack(d)))

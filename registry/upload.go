@@ -134,11 +134,11 @@ func (r *Registry) CommitUpload(ctx context.Context, repo Name, id string, d dig
 
 // PushBlob is an upload in one request (end-4b).
 func (r *Registry) PushBlob(ctx context.Context, repo Name, d digest.Digest, c Chunk) (Blob, error) {
-	_, err := r.index.BlobSize(ctx, d)
-	if err != nil && !errors.Is(err, index.ErrNotFound) {
+	stored, err := r.index.Stored(ctx, d)
+	if err != nil {
 		return Blob{}, err
 	}
-	b, err := r.storeDirect(ctx, d, c, err == nil)
+	b, err := r.storeDirect(ctx, d, c, stored)
 	if err != nil {
 		return Blob{}, err
 	}

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/metered"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -134,6 +136,33 @@ func TestBadPushes(t *testing.T) {
 type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// The bytes of a manifest are in the store without a sync. Pushed as a blob, they are written as such.
+func TestBlobThatIsAManifest(t *testing.T) {
+	store := metered.New(openLocal(t))
+	f, ctx := start(t, registry.Config{}, store), t.Context()
+	data := image(push(t, f.Registry, "a", []byte("{}")))
+	m, err := f.PutManifest(ctx, "a", registry.Reference{Tag: "v1"}, "", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.DeleteManifest(ctx, "a", registry.Reference{Digest: m.Digest}); err != nil {
+		t.Fatal(err)
+	}
+	for name, again := range map[string]func(){
+		"at once":   func() { push(t, f.Registry, "b", data) },
+		"in chunks": func() { pushSession(t, f.Registry, m.Digest, empty, data) },
+	} {
+		before := store.Counts()
+		again()
+		if n := store.Counts().Sub(before).Calls(metered.OpCreate, metered.OpCompose); n != 1 {
+			t.Errorf("pushed as a blob %s: %d durable writes, want 1", name, n)
+		}
+		if err := errors.Join(f.DeleteBlob(ctx, "b", m.Digest), f.DeleteBlob(ctx, "a", m.Digest)); err == nil {
+			t.Error("both repositories had the blob")
+		}
+	}
+}
 
 // Of many requests that write the same chunk with other bytes, one wins, with its own bytes.
 func TestConcurrentChunks(t *testing.T) {

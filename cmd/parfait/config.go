@@ -11,6 +11,8 @@ func newConfig(o *options) *cobra.Command {
 	config := &cobra.Command{
 		Use:   "config",
 		Short: "Check and show the configuration",
+		Args:  cobra.NoArgs, // so that a misspelt sub-command is an error
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	config.AddCommand(
 		&cobra.Command{

@@ -71,8 +71,9 @@ chooses the flavor (default dev), and DOCKER_REGISTRY_CONFIG the file (default
 config.yml, /etc/parfait/config.yml, or else the sample that is built in).
 
 Exit status: 0 success, 1 a failure at work, 2 a mistake in what it was told.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:       true,
+		SilenceErrors:      true,
+		DisableSuggestions: true, // they take lines
 	}
 	root.PersistentFlags().StringVarP(&o.file, "config", "c", "", "configuration file (default $DOCKER_REGISTRY_CONFIG)")
 	root.PersistentFlags().StringVarP(&o.flavor, "flavor", "f", "", "flavor of the file (default $SETTINGS_FLAVOR, or dev)")

@@ -63,6 +63,9 @@ func TestCommands(t *testing.T) {
 		{"serve -f a --config " + file("a: {storage: mem, http_addr: nowhere}"), 2, "", "http_addr: "},
 		{"serve --nope", 2, "", "--nope"},
 		{"nope", 2, "", "nope"},
+		{"sevre", 2, "", "sevre"},
+		{"config chek", 2, "", "chek"},
+		{"config", 0, "show ", ""},
 	} {
 		status, stdout, stderr := command(t, strings.Fields(tt.args)...)
 		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {

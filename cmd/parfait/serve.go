@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -61,7 +62,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 
-	tuneGC()
+	tune()
 	handler := server.New(cfg, reg, log)
 	web := &http.Server{
 		Handler:           handler,
@@ -81,11 +82,18 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	}
 }
 
-// tuneGC collects garbage less often than Go does by default, unless GOGC has the operator's own choice. The live heap
-// is a few MiB, and to double that is soon done by requests that leave little behind.
-func tuneGC() {
+// tune sets up the runtime for what a registry does, unless the environment has the operator's own choice.
+//
+// Garbage is collected less often than by default: the live heap is a few MiB, and to double that is soon done by
+// requests that leave little behind. And more goroutines may run at once than there are processors, if those are few:
+// one that waits for the disk keeps its place for a while, and two of them would keep all of two places.
+func tune() {
+	const places = 8
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < places {
+		runtime.GOMAXPROCS(places)
 	}
 }
 

@@ -2,10 +2,13 @@ package local
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"path"
+	"strings"
 	"sync"
 )
 
@@ -138,9 +141,25 @@ func (d *Driver) makeDirs(dir string) error {
 		if err := d.makeDirs(parent); err != nil {
 			return err
 		}
-		err = d.dirs.mkdir(d.root, dir)
+		err = cmp.Or(d.dirs.mkdir(d.root, dir), d.makeSiblings(dir))
 	}
 	return err
+}
+
+// makeSiblings makes the 256 directories over which a layout spreads its objects as soon as it makes the first of them,
+// as in blobs/sha256/ab. So the directory above is synced once, and not for the first object in each.
+func (d *Driver) makeSiblings(dir string) error {
+	parent, name := path.Split(dir)
+	digits, err := hex.DecodeString(name)
+	if err != nil || len(digits) != 1 || !strings.HasPrefix(path.Base(parent), "sha") {
+		return nil
+	}
+	for i := range 256 {
+		if err := d.dirs.mkdir(d.root, fmt.Sprintf("%s%02x", parent, i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prune removes dir if it is empty, and its parents likewise up to the root, which stays. What cannot be removed, such

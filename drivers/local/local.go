@@ -131,7 +131,7 @@ func (d *Driver) Close() error {
 	return d.mounts.close()
 }
 
-// Open implements [drivers.Driver]. A whole object comes as the [*os.File] itself, so that it can be sent with
+// Open implements [drivers.Driver]. An object up to its end comes as the [*os.File] itself, so that it can be sent with
 // sendfile(2).
 func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	f, size, err := d.openObject(ctx, key)
@@ -150,7 +150,11 @@ func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadClo
 		f.Close()
 		return nil, failure("open", key, err)
 	}
-	if n == size {
+	if off+n == size {
+		if _, err := f.Seek(off, io.SeekStart); err != nil {
+			f.Close()
+			return nil, failure("open", key, err)
+		}
 		return f, nil
 	}
 	return section{io.NewSectionReader(f, off, n), f}, nil
