@@ -88,7 +88,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 // requests that leave little behind. And more goroutines may run at once than there are processors, if those are few:
 // one that waits for the disk keeps its place for a while, and two of them would keep all of two places.
 func tune() {
-	const places = 4
+	const places = 3
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
