@@ -2,8 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -27,12 +25,7 @@ func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, err
 // Stored reports whether some repository has the blob, so that its bytes are durable. Those of a manifest, or of what
 // was one, are not necessarily: they are in the store as a file that can be derived from the index.
 func (db *DB) Stored(ctx context.Context, d digest.Digest) (bool, error) {
-	var size int64
-	err := db.row(ctx, "blob-linked-anywhere", pack(d)).Scan(&size)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
+	return exists(db.row(ctx, "blob-linked-anywhere", pack(d)))
 }
 
 // AddBlob says that the bytes of b are stored, and that repo, which is made if need be, has them. It ends session,

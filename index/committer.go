@@ -203,14 +203,9 @@ func (t *tx) insert(name string, args ...any) (id int64, err error) {
 	return id, err
 }
 
-// has reports whether a statement yields a row.
+// has reports whether a statement that selects a number yields a row.
 func (t *tx) has(name string, args ...any) (bool, error) {
-	var any int64
-	err := t.row(name, args...).Scan(&any)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
+	return exists(t.row(name, args...))
 }
 
 // rows runs a statement that yields many rows.

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,7 +45,7 @@ type DB struct {
 	writer  *committer
 	cache   *cache
 	observe func(ctx context.Context, call string) error
-	close   []func() error // in this order
+	close   []func() error // the last first
 }
 
 //go:embed queries.sql
@@ -82,13 +83,13 @@ func (db *DB) open(ctx context.Context, path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	db.close = append([]func() error{lock.Close}, db.close...)
+	db.close = append(db.close, lock.Close)
 
 	writer, err := openWriter(path)
 	if err != nil {
 		return err
 	}
-	db.close = append([]func() error{writer.Close}, db.close...)
+	db.close = append(db.close, writer.Close)
 	if err := migrate(ctx, writer, sqliteDialect, log); err != nil {
 		return err
 	}
@@ -99,12 +100,12 @@ func (db *DB) open(ctx context.Context, path string, log *slog.Logger) error {
 	if db.writer, err = startCommitter(ctx, writer, queries); err != nil {
 		return err
 	}
-	db.close = append([]func() error{db.writer.stop}, db.close...)
+	db.close = append(db.close, db.writer.stop)
 
 	if db.readers, err = openReaders(path, readers); err != nil {
 		return err
 	}
-	db.close = append([]func() error{db.readers.Close}, db.close...)
+	db.close = append(db.close, db.readers.Close)
 	return db.prepare(ctx, queries)
 }
 
@@ -131,7 +132,7 @@ func (db *DB) prepare(ctx context.Context, queries map[string]string) error {
 // Close waits for running transactions and closes the database.
 func (db *DB) Close() error {
 	var errs []error
-	for _, f := range db.close {
+	for _, f := range slices.Backward(db.close) {
 		errs = append(errs, f())
 	}
 	db.close = nil
@@ -203,6 +204,16 @@ func found(err error) error {
 		return ErrNotFound
 	}
 	return err
+}
+
+// exists reports whether a look-up of a number found a row.
+func exists(row scanner) (bool, error) {
+	var number int64
+	err := found(row.Scan(&number))
+	if err == ErrNotFound {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // collect reads all rows with scan, which returns one item of each.

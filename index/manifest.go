@@ -195,16 +195,11 @@ func (db *DB) RemoveManifest(ctx context.Context, repo string, d digest.Digest) 
 		if err := t.removeRefs(id, d); err != nil {
 			return err
 		}
-		for _, step := range []struct {
-			query string
-			args  []any
-		}{
-			{"delete-manifest", []any{id, pack(d)}},
-			{"count-manifest", []any{id, -1}},
-		} {
-			if _, err := t.exec(step.query, step.args...); err != nil {
-				return err
-			}
+		if _, err := t.exec("delete-manifest", id, pack(d)); err != nil {
+			return err
+		}
+		if _, err := t.exec("count-manifest", id, -1); err != nil {
+			return err
 		}
 		e, err := t.post(repo, Revision, d.String())
 		entries = append(entries, e)

@@ -75,14 +75,11 @@ func openSQLite(path string, n int, pragmas ...string) (*sql.DB, error) {
 		"busy_timeout(10000)",
 		"cache_size(-1000)", // KiB for each connection; the operating system caches the file as well
 	}, pragmas...)}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}
-	if !filepath.IsAbs(path) {
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return nil, err
-		}
-		u.Path = abs
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
 	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: abs, RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
 		return nil, err

@@ -242,13 +242,14 @@ func (r *Registry) dropUpload(ctx context.Context, s index.Session) error {
 
 // dropParts removes staged objects.
 func (r *Registry) dropParts(ctx context.Context, keys []string) error {
-	if len(keys) > 1 {
+	switch len(keys) {
+	case 0:
+		return nil
+	case 1:
+		return drivers.Unstage(ctx, r.store, keys[0])
+	default:
 		return drivers.DeleteAll(ctx, r.store, keys...)
 	}
-	for _, key := range keys {
-		return drivers.Unstage(ctx, r.store, key)
-	}
-	return nil
 }
 
 // expireBatch is how many sessions expire in one go.
