@@ -154,6 +154,10 @@ func describe(err error) (int, registry.Errors) {
 		return statuses[registry.StoreFull], registry.Errors{
 			{Code: registry.StoreFull, Message: "the store of the registry is full"}}
 	}
+	if registry.Passing(err) {
+		return statuses[registry.Unavailable], registry.Errors{
+			{Code: registry.Unavailable, Message: "the store of the registry does not answer: try again"}}
+	}
 	return http.StatusInternalServerError, registry.Errors{
 		{Code: registry.Unknown, Message: "the registry failed; its log says why"}}
 }

@@ -1,0 +1,200 @@
+package parts
+
+import (
+	"context"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parfait-registry/parfait/drivers"
+)
+
+// A Sink is what a back end does with one object. A driver makes one for each, with the key in it. Its errors are the
+// driver's own, of type [*drivers.Error].
+type Sink interface {
+	// Whole stores data as the object. It is called instead of all other methods, once.
+	Whole(ctx context.Context, data []byte) error
+	// Begin is called once, before the first part.
+	Begin(ctx context.Context) error
+	// Part stores part number n, which counts from 0. All parts have the pool's size but the last. Several run at
+	// once, in any order, unless the writer is made with AtOnce 1. data is the writer's own again when Part returns.
+	Part(ctx context.Context, n int, data []byte) error
+	// Complete makes the parts, of which there are n, the object: durable and visible when it returns nil.
+	Complete(ctx context.Context, n int) error
+	// Abort drops what was stored since Begin. Its context is not the writer's, which may have ended.
+	Abort(ctx context.Context) error
+	// Failure wraps an error that is the writer's own, such as the end of its context, for operation op.
+	Failure(op string, err error) error
+}
+
+// AtOnce is how many parts of one object are on their way at once if a driver does not ask for another number.
+const AtOnce = 4
+
+// smallest and small are how many bytes a writer takes at first, and at most, before it needs a buffer of the pool.
+const (
+	smallest = 4 << 10
+	small    = 256 << 10
+)
+
+// abortTimeout bounds the time that is spent on the remains of an upload that failed.
+const abortTimeout = 30 * time.Second
+
+// A Writer cuts what is written to it into parts. It is not safe for concurrent use.
+type Writer struct {
+	ctx    context.Context // of the upload
+	cancel context.CancelFunc
+	pool   *Pool
+	sink   Sink
+
+	current []byte // what is not on its way yet
+	pooled  bool   // whether current is of the pool
+	parts   int    // on their way or stored
+	group   *errgroup.Group
+	groupCx context.Context // ends with the first part that fails
+	over    bool            // committed or closed
+	done    bool            // nothing is left to be aborted
+}
+
+var _ drivers.Writer = (*Writer)(nil)
+
+// NewWriter starts an object. ctx governs it. atOnce bounds the parts on their way at once; 0 is AtOnce.
+func NewWriter(ctx context.Context, pool *Pool, sink Sink, atOnce int) *Writer {
+	if atOnce == 0 {
+		atOnce = AtOnce
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	group, groupCx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	return &Writer{ctx: ctx, cancel: cancel, pool: pool, sink: sink, group: group, groupCx: groupCx}
+}
+
+// Write takes p. It waits while the pool is empty, or while as many parts are on their way as may be.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.over {
+		return 0, w.sink.Failure("write", fs.ErrClosed)
+	}
+	total := len(p)
+	for len(p) > 0 {
+		room, err := w.room(len(p))
+		if err != nil {
+			return total - len(p), err
+		}
+		n := min(room, len(p))
+		w.current = append(w.current, p[:n]...)
+		p = p[n:]
+	}
+	return total, nil
+}
+
+// room sees to it that current takes at least a byte more, better n, and returns how many.
+func (w *Writer) room(n int) (int, error) {
+	size := int(w.pool.size)
+	switch {
+	case !w.pooled && len(w.current)+n <= small:
+		if w.current == nil {
+			w.current = make([]byte, 0, max(n, smallest))
+		}
+		return n, nil
+	case !w.pooled:
+		if err := w.enlarge(); err != nil {
+			return 0, err
+		}
+	case len(w.current) == size:
+		if err := w.send(); err != nil {
+			return 0, err
+		}
+		if err := w.enlarge(); err != nil {
+			return 0, err
+		}
+	}
+	return size - len(w.current), nil
+}
+
+// enlarge moves current into a buffer of the pool.
+func (w *Writer) enlarge() error {
+	b, err := w.pool.get(w.groupCx)
+	if err != nil {
+		return w.failed(w.sink.Failure("write", err))
+	}
+	w.current, w.pooled = append(b, w.current...), true
+	return nil
+}
+
+// send lets current go on its way.
+func (w *Writer) send() error {
+	if w.parts == 0 {
+		if err := w.sink.Begin(w.ctx); err != nil {
+			return err
+		}
+	}
+	n, data, pooled := w.parts, w.current, w.pooled
+	w.parts++
+	w.current, w.pooled = nil, false
+	w.group.Go(func() error {
+		if pooled {
+			defer w.pool.put(data)
+		}
+		if err := w.groupCx.Err(); err != nil {
+			return w.sink.Failure("write", err)
+		}
+		return w.sink.Part(w.groupCx, n, data)
+	})
+	if w.groupCx.Err() != nil {
+		return w.failed(w.sink.Failure("write", w.groupCx.Err()))
+	}
+	return nil
+}
+
+// failed returns the error of the part that failed, if one did, rather than what came of it.
+func (w *Writer) failed(err error) error {
+	if w.groupCx.Err() != nil {
+		if first := w.group.Wait(); first != nil {
+			return first
+		}
+	}
+	return err
+}
+
+// Commit makes the object durable and visible.
+func (w *Writer) Commit() error {
+	if w.over {
+		return w.sink.Failure("commit", fs.ErrClosed)
+	}
+	w.over = true
+	if err := w.ctx.Err(); err != nil {
+		return w.sink.Failure("commit", err)
+	}
+	if w.parts == 0 {
+		w.done = true
+		return w.sink.Whole(w.ctx, w.current)
+	}
+	if err := w.send(); err != nil {
+		return err
+	}
+	if err := w.group.Wait(); err != nil {
+		return err
+	}
+	err := w.sink.Complete(w.ctx, w.parts)
+	w.done = err == nil
+	return err
+}
+
+// Close releases the buffers, and drops what was not committed. What cannot be dropped now, the back end is left with
+// until a sweep finds it.
+func (w *Writer) Close() error {
+	w.over = true
+	w.cancel()
+	_ = w.group.Wait() // a part that failed was the error of Write or Commit
+	if w.pooled {
+		w.pool.put(w.current)
+	}
+	w.current, w.pooled = nil, false
+	if w.parts == 0 || w.done {
+		return nil
+	}
+	w.done = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTimeout)
+	defer cancel()
+	return w.sink.Abort(ctx)
+}
