@@ -41,7 +41,7 @@ func StartDistribution(t testing.TB, root string) *Server {
 		name:  "distribution",
 		args:  func(addr string) []string { return []string{program, "serve", DistributionConfig(t, root, addr)} },
 		env:   func(string) []string { return []string{"OTEL_TRACES_EXPORTER=none"} },
-		ready: "/v2/",
+		ready: answers("/v2/"),
 	}, "")
 	s.Storage = root
 	return s

@@ -9,6 +9,19 @@
 // Programs written in Go are built at pinned versions and kept in the user's cache, so only the first test that needs
 // one pays for it. Programs of the system are used as they are. A test whose program cannot be had is skipped, or fails
 // when the environment has CI=true. A package that starts Parfait hands its TestMain to Run.
+//
+// # Storage servers
+//
+// MinIO, VersityGW and FakeGCS start a storage server for the test that they are given, each on a free port and with a
+// new folder. Tests that share one are subtests of the test that has started it, each with a bucket of its own:
+//
+//	func TestS3(t *testing.T) {
+//		s := harness.MinIO(t)
+//		t.Run("put", func(t *testing.T) { bucket := s.NewBucket(t); … })
+//		t.Run("list", func(t *testing.T) { bucket := s.NewBucket(t); … })
+//	}
+//
+// Stop, Kill and Start of a Server let a test see what becomes of its subject while the storage is away.
 package harness
 
 import (

@@ -36,7 +36,7 @@ func StartParfait(t testing.TB, o Options) *Server {
 		name:  "parfait",
 		args:  func(string) []string { return args },
 		env:   o.environment,
-		ready: o.Ready,
+		ready: answers(o.Ready),
 	}, o.Addr)
 	s.Storage = o.Storage
 	return s

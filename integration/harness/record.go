@@ -61,7 +61,7 @@ func Record(t testing.TB, s *Server) *Recorder {
 		proxy.CloseClientConnections()
 		proxy.Close()
 		if t.Failed() {
-			t.Logf("requests to %s:\n%s", s.name, rec)
+			t.Logf("requests to %s:\n%s", s.command.name, rec)
 		}
 	})
 	return rec

@@ -1,19 +1,25 @@
 package harness
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// A Server is a registry in a process of its own. It ends with the test, and its log is shown if the test failed.
+// A Server is a program that serves, in a process of its own. It ends with the test, and its log is shown if the test
+// failed. If this process dies before that, its servers die with it, on Linux.
 type Server struct {
 	URL     string // http://host:port
 	Addr    string // host:port
@@ -21,19 +27,19 @@ type Server struct {
 	Storage string // the folder it stores in
 
 	t       testing.TB
-	name    string
+	command command
+	home    string // its working folder
 	log     string // file
-	process *os.Process
-	done    chan struct{} // closed when the process has ended
-	status  int           // its exit status; -1 after a signal. Set before done is closed.
+	cmd     *exec.Cmd
+	done    chan struct{} // closed when the process and all that it has started have ended
 }
 
 // A command says how to start a server on an address.
 type command struct {
 	name  string
 	args  func(addr string) []string
-	env   func(addr string) []string
-	ready string // path that answers 200 once the server serves
+	env   func(addr string) []string // nil: none
+	ready func(addr string) error    // nil once the server serves
 }
 
 const (
@@ -50,11 +56,12 @@ func start(t testing.TB, c command, addr string) *Server {
 		if a == "" {
 			a = freeAddr(t)
 		}
-		s := launch(t, c, a)
-		if s.waitReady(c.ready) {
+		s := newServer(t, c, a)
+		s.launch()
+		if s.waitReady() {
 			return s
 		}
-		if addr != "" || !strings.Contains(s.Log(), "address already in use") {
+		if addr != "" || !s.portTaken() {
 			t.Fatalf("%s does not start on %s", c.name, a)
 		}
 	}
@@ -62,49 +69,99 @@ func start(t testing.TB, c command, addr string) *Server {
 	return nil
 }
 
+// FreeAddr is an address of the loopback interface that is the test's alone. The port is below those that systems give
+// to outgoing connections, and its UDP namesake is held: so the address is still free when a server that was stopped
+// starts again, and no other test process takes it.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var errs []error
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		claim, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			claim.Close()
+			errs = append(errs, err)
+			continue
+		}
+		l.Close()
+		t.Cleanup(func() { claim.Close() })
+		return addr
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatalf("no free port: %v", errors.Join(errs...))
+	return ""
 }
 
-func launch(t testing.TB, c command, addr string) *Server {
+func newServer(t testing.TB, c command, addr string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Server{
-		URL: "http://" + addr, Addr: addr, t: t, name: c.name,
-		log: filepath.Join(dir, c.name+".log"), done: make(chan struct{}),
+	return &Server{
+		URL: "http://" + addr, Addr: addr, t: t, command: c, home: dir, log: filepath.Join(dir, c.name+".log"),
 	}
-	log, err := os.Create(s.log)
+}
+
+// Launch starts the process.
+func (s *Server) launch() {
+	s.t.Helper()
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	defer log.Close()
-	args := c.args(addr)
+	args := s.command.args(s.Addr)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir = dir // so that no configuration is found in the working directory
-	cmd.Env = append(environment(dir), c.env(addr)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	cmd.Dir = s.home // so that no configuration is found in the working directory
+	cmd.Env = environment(s.home)
+	if s.command.env != nil {
+		cmd.Env = append(cmd.Env, s.command.env(s.Addr)...)
 	}
-	s.process, s.PID = cmd.Process, cmd.Process.Pid
+	cmd.Stdout, cmd.Stderr = log, log
+	bind(cmd)
+	done, err := begin(cmd)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.cmd == nil {
+		s.t.Cleanup(s.cleanup)
+	}
+	s.cmd, s.PID, s.done = cmd, cmd.Process.Pid, done
+}
+
+// Begin starts cmd. Done is closed when the process has ended, and each that it has started: they inherit a pipe that
+// ends with the last of them.
+func begin(cmd *exec.Cmd) (done chan struct{}, err error) {
+	alive, inherited, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.ExtraFiles = []*os.File{inherited}
+	started, done := make(chan error), make(chan struct{})
 	go func() {
-		_ = cmd.Wait()
-		s.status = cmd.ProcessState.ExitCode()
-		close(s.done)
-	}()
-	t.Cleanup(func() {
-		s.Stop()
-		if t.Failed() {
-			t.Logf("log of %s on %s:\n%s", s.name, s.Addr, tail(s.Log(), 32<<10))
+		defer close(done)
+		defer alive.Close()
+		runtime.LockOSThread() // to Linux, the end of the thread that has started a process is the end of its parent
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		inherited.Close()
+		started <- err
+		if err != nil {
+			return
 		}
-	})
-	return s
+		_ = cmd.Wait() // it leaves the status in cmd
+		_, _ = io.Copy(io.Discard, alive)
+	}()
+	return done, <-started
+}
+
+func (s *Server) cleanup() {
+	s.Stop()
+	if s.t.Failed() {
+		s.t.Logf("log of %s on %s:\n%s", s.command.name, s.Addr, tail(s.Log(), 32<<10))
+	}
 }
 
 // Environment is what a server gets of ours: nothing that could configure it.
@@ -119,17 +176,12 @@ func environment(home string) []string {
 }
 
 // WaitReady says whether the server came to serve. A server that neither serves nor ends fails the test.
-func (s *Server) waitReady(path string) bool {
+func (s *Server) waitReady() bool {
 	s.t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second}
-	defer client.CloseIdleConnections()
+	var err error
 	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); {
-		resp, err := client.Get(s.URL + path)
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return !s.ended() // another process may answer on the port that this one did not get
-			}
+		if err = s.command.ready(s.Addr); err == nil {
+			return !s.ended() // another process may answer on the port that this one did not get
 		}
 		select {
 		case <-s.done:
@@ -137,8 +189,16 @@ func (s *Server) waitReady(path string) bool {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	s.t.Fatalf("%s does not serve on %s after %v", s.name, s.Addr, startLimit)
+	s.t.Fatalf("%s does not serve on %s after %v: %v", s.command.name, s.Addr, startLimit, err)
 	return false
+}
+
+// Answers says of a server that it is ready when it answers a GET of path well.
+func answers(path string) func(addr string) error {
+	return func(addr string) error {
+		_, _, err := ask(context.Background(), http.MethodGet, "http://"+addr+path, nil, "")
+		return err
+	}
 }
 
 func (s *Server) ended() bool {
@@ -150,28 +210,47 @@ func (s *Server) ended() bool {
 	}
 }
 
-// Stop asks the server to end with SIGTERM, waits for that and returns the exit status, -1 if a signal ended it. Stop
-// after the end returns it again.
+// PortTaken says whether the server has ended because its port is another's. Each program words it its own way.
+func (s *Server) portTaken() bool {
+	log := strings.ToLower(s.Log())
+	return strings.Contains(log, "already in use") || strings.Contains(log, "eaddrinuse")
+}
+
+// Start starts the server again after Stop or Kill, on the same address and folder, and waits until it serves.
+func (s *Server) Start() {
+	s.t.Helper()
+	if !s.ended() {
+		s.t.Fatalf("%s runs on %s", s.command.name, s.Addr)
+	}
+	s.launch()
+	if !s.waitReady() {
+		s.t.Fatalf("%s does not start again on %s", s.command.name, s.Addr)
+	}
+}
+
+// Stop asks the server to end, with SIGTERM, waits for that and returns the exit status, -1 if a signal ended it.
+// Stop after the end returns it again.
 func (s *Server) Stop() int {
 	s.t.Helper()
-	_ = s.process.Signal(syscall.SIGTERM) // it may have ended
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-s.done:
 	case <-time.After(stopLimit):
-		s.t.Errorf("%s runs %v after SIGTERM", s.name, stopLimit)
-		s.Kill()
+		s.t.Errorf("%s runs %v after SIGTERM", s.command.name, stopLimit)
+		killAll(s.cmd.Process)
+		<-s.done
 	}
-	return s.status
+	return s.cmd.ProcessState.ExitCode()
 }
 
 // Kill ends the server with SIGKILL and waits for that.
 func (s *Server) Kill() {
-	_ = s.process.Kill() // it may have ended
+	_ = s.cmd.Process.Kill() // it may have ended
 	<-s.done
 }
 
 // Signal sends the server a signal.
-func (s *Server) Signal(signal os.Signal) error { return s.process.Signal(signal) }
+func (s *Server) Signal(signal os.Signal) error { return s.cmd.Process.Signal(signal) }
 
 // Done is closed when the server has ended.
 func (s *Server) Done() <-chan struct{} { return s.done }

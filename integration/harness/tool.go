@@ -5,37 +5,38 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"testing"
 )
 
 type tool struct {
 	module, version string
-	pkg             string // below module
+	pkg             string // below module; empty: module itself
 }
 
 var tools = map[string]tool{
-	"crane":    {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
-	"oras":     {"oras.land/oras", "v1.3.3", "cmd/oras"},
-	"regbot":   {"github.com/regclient/regclient", "v0.11.7", "cmd/regbot"},
-	"regctl":   {"github.com/regclient/regclient", "v0.11.7", "cmd/regctl"},
-	"regsync":  {"github.com/regclient/regclient", "v0.11.7", "cmd/regsync"},
-	"registry": {"github.com/distribution/distribution/v3", "v3.1.2", "cmd/registry"},
+	"crane":           {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
+	"fake-gcs-server": {"github.com/fsouza/fake-gcs-server", "v1.56.1", ""},
+	"minio":           {"github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c", ""},
+	"oras":            {"oras.land/oras", "v1.3.3", "cmd/oras"},
+	"regbot":          {"github.com/regclient/regclient", "v0.11.7", "cmd/regbot"},
+	"regctl":          {"github.com/regclient/regclient", "v0.11.7", "cmd/regctl"},
+	"regsync":         {"github.com/regclient/regclient", "v0.11.7", "cmd/regsync"},
+	"registry":        {"github.com/distribution/distribution/v3", "v3.1.2", "cmd/registry"},
+	"toxiproxy":       {"github.com/Shopify/toxiproxy/v2", "v2.5.0", "cmd/server"},
+	"versitygw":       {"github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"},
 }
 
-// Tool is the path of a program written in Go: crane, oras, regbot, regctl, regsync, or registry, which is the server of
-// distribution. The first use on a machine builds it, which takes up to some minutes.
+// Tool is the path of a program written in Go: crane, oras, regbot, regctl, regsync, or one of the servers, of which
+// registry is that of distribution. The first use on a machine builds it, which takes up to some minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	tool, ok := tools[name]
 	if !ok {
 		t.Fatalf("no tool is named %q", name)
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(cache, "parfait-tools", name+"-"+tool.version)
+	path := cached(t, name+"-"+tool.version)
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
@@ -46,23 +47,33 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
-// Build makes the program at path. Other processes that want it wait; whoever comes second finds it there.
+// Cached is the path of a thing in the cache of tools.
+func cached(t testing.TB, name string) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(cache, "parfait-tools", name)
+}
+
+// Build makes the program at target. Other processes that want it wait; whoever comes second finds it there.
 //
 // It is built in a module that requires nothing else, as `go install pkg@version` would, but without the look-ups that
 // fail where a proxy has the version and not the list of all versions.
-func (tool tool) build(ctx context.Context, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+func (tool tool) build(ctx context.Context, target string) error {
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	unlock, err := lock(path + ".lock")
+	unlock, err := lock(target + ".lock")
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(path); err == nil {
+	if _, err := os.Stat(target); err == nil {
 		return nil
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), "build-")
+	dir, err := os.MkdirTemp(filepath.Dir(target), "build-")
 	if err != nil {
 		return err
 	}
@@ -73,11 +84,11 @@ func (tool tool) build(ctx context.Context, path string) error {
 	}
 	program := filepath.Join(dir, "program")
 	cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", program,
-		tool.module+"/"+tool.pkg)
+		path.Join(tool.module, tool.pkg))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return os.Rename(program, path)
+	return os.Rename(program, target)
 }
