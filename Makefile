@@ -6,13 +6,16 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLA
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: run test build lint bench bench-peers cover integration image help
+.PHONY: run test tools build lint bench bench-peers cover integration image help
 
 run: build ## serve flavor dev (or $SETTINGS_FLAVOR) on port 5000, in the foreground
 	@SETTINGS_FLAVOR=$${SETTINGS_FLAVOR-dev} exec ./bin/parfait serve
 
 test: ## run every test, with the race detector; the tests fetch the tools they need
 	$(GO) test -race -timeout 20m ./...
+
+tools: ## build the programs that tests run, which they else do themselves when they need them
+	$(GO) test -count 1 -timeout 60m -run '^(TestTools|TestAzurite)$$' ./integration/harness
 
 build: ## build ./bin/parfait, one static binary
 	$(BUILD) -o bin/parfait ./cmd/parfait

@@ -12,8 +12,9 @@
 //
 // # Storage servers
 //
-// MinIO, VersityGW and FakeGCS start a storage server for the test that they are given, each on a free port and with a
-// new folder. Tests that share one are subtests of the test that has started it, each with a bucket of its own:
+// MinIO, VersityGW, FakeGCS, Azurite and PostgreSQL start a server for the test that they are given, each on a free port
+// and with a new folder. Tests that share one are subtests of the test that has started it, each with a bucket of its
+// own:
 //
 //	func TestS3(t *testing.T) {
 //		s := harness.MinIO(t)
@@ -21,7 +22,8 @@
 //		t.Run("list", func(t *testing.T) { bucket := s.NewBucket(t); … })
 //	}
 //
-// Stop, Kill and Start of a Server let a test see what becomes of its subject while the storage is away.
+// Stop, Kill and Start of a Server let a test see what becomes of its subject while the storage is away. A Toxiproxy
+// before the server lets it see slow and broken connections.
 package harness
 
 import (

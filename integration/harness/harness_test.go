@@ -19,7 +19,8 @@ func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
 func TestTools(t *testing.T) {
 	for name, args := range map[string]string{
 		"crane": "version", "oras": "version", "regbot": "version", "regctl": "version", "regsync": "version",
-		"registry": "--version",
+		"registry": "--version", "fake-gcs-server": "-help", "minio": "--version", "toxiproxy": "-version",
+		"versitygw": "--version",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := harness.Tool(t, name)

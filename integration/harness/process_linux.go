@@ -6,9 +6,12 @@ import (
 	"syscall"
 )
 
-// Bind has cmd run in a process group of its own, and end when this process dies.
-func bind(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+// Bind has cmd run as a in a process group of its own, and get the signal orphan when this process dies.
+func bind(cmd *exec.Cmd, a *account, orphan syscall.Signal) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: orphan}
+	if a != nil {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+	}
 }
 
 // KillAll kills a process and what it has started, as far as that did not leave its process group.

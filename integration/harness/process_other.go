@@ -5,9 +5,11 @@ package harness
 import (
 	"os"
 	"os/exec"
+	"syscall"
 )
 
-// Bind does nothing here. An interrupt from the terminal reaches the servers too, as they share its process group.
-func bind(*exec.Cmd) {}
+// Bind does nothing here: cmd runs as the own account. An interrupt from the terminal reaches the servers too, as they
+// share the process group of the tests.
+func bind(*exec.Cmd, *account, syscall.Signal) {}
 
 func killAll(p *os.Process) { _ = p.Kill() }

@@ -36,10 +36,14 @@ type Server struct {
 
 // A command says how to start a server on an address.
 type command struct {
-	name  string
-	args  func(addr string) []string
-	env   func(addr string) []string // nil: none
-	ready func(addr string) error    // nil once the server serves
+	name   string
+	args   func(addr string) []string
+	env    func(addr string) []string // nil: none
+	ready  func(addr string) error    // nil once the server serves
+	home   string                     // where it runs; empty: a new folder
+	user   *account                   // who runs it; nil: whoever runs the tests
+	stop   os.Signal                  // ends it in order; nil: SIGTERM
+	orphan syscall.Signal             // ends it when this process has died; 0: SIGKILL
 }
 
 const (
@@ -99,9 +103,20 @@ func freeAddr(t testing.TB) string {
 func newServer(t testing.TB, c command, addr string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	return &Server{
-		URL: "http://" + addr, Addr: addr, t: t, command: c, home: dir, log: filepath.Join(dir, c.name+".log"),
+	s := &Server{
+		URL: "http://" + addr, Addr: addr, t: t, command: c, home: c.home,
+		log: filepath.Join(dir, c.name+".log"),
 	}
+	if s.home == "" {
+		s.home = dir
+	}
+	if s.command.stop == nil {
+		s.command.stop = syscall.SIGTERM
+	}
+	if s.command.orphan == 0 {
+		s.command.orphan = syscall.SIGKILL
+	}
+	return s
 }
 
 // Launch starts the process.
@@ -120,7 +135,7 @@ func (s *Server) launch() {
 		cmd.Env = append(cmd.Env, s.command.env(s.Addr)...)
 	}
 	cmd.Stdout, cmd.Stderr = log, log
-	bind(cmd)
+	bind(cmd, s.command.user, s.command.orphan)
 	done, err := begin(cmd)
 	if err != nil {
 		s.t.Fatal(err)
@@ -201,6 +216,15 @@ func answers(path string) func(addr string) error {
 	}
 }
 
+// Listens says of a server that it is ready when it takes connections.
+func listens(addr string) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 func (s *Server) ended() bool {
 	select {
 	case <-s.done:
@@ -228,15 +252,15 @@ func (s *Server) Start() {
 	}
 }
 
-// Stop asks the server to end, with SIGTERM, waits for that and returns the exit status, -1 if a signal ended it.
-// Stop after the end returns it again.
+// Stop asks the server to end, with SIGTERM unless it wants another signal, waits for that and returns the exit status,
+// -1 if a signal ended it. Stop after the end returns it again.
 func (s *Server) Stop() int {
 	s.t.Helper()
-	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = s.cmd.Process.Signal(s.command.stop) // it may have ended
 	select {
 	case <-s.done:
 	case <-time.After(stopLimit):
-		s.t.Errorf("%s runs %v after SIGTERM", s.command.name, stopLimit)
+		s.t.Errorf("%s runs %v after %v", s.command.name, stopLimit, s.command.stop)
 		killAll(s.cmd.Process)
 		<-s.done
 	}

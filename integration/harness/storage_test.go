@@ -3,6 +3,7 @@ package harness_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"io"
 	"net/http"
 	"net/url"
@@ -46,6 +47,12 @@ func TestFakeGCS(t *testing.T) {
 	t.Parallel()
 	s := harness.FakeGCS(t)
 	testStore(t, s, gcs{s})
+}
+
+func TestAzurite(t *testing.T) {
+	t.Parallel()
+	s := harness.Azurite(t)
+	testStore(t, s, azure{s})
 }
 
 // TestStore keeps objects in two buckets of a server, while it is stopped and killed.
@@ -163,6 +170,32 @@ func (s gcs) list(t *testing.T, bucket string) (keys []string) {
 		keys = append(keys, item.Name)
 	}
 	return keys
+}
+
+type azure struct{ *harness.Azure }
+
+func (s azure) bucket(t *testing.T) string { return s.NewContainer(t) }
+
+func (s azure) put(t *testing.T, bucket, key, value string) {
+	t.Helper()
+	want(t, 201, http.MethodPut, s.SignedURL(bucket+"/"+key), http.Header{"X-Ms-Blob-Type": {"BlockBlob"}}, value)
+}
+
+func (s azure) get(t *testing.T, bucket, key string) string {
+	t.Helper()
+	return want(t, 200, http.MethodGet, s.SignedURL(bucket+"/"+key), nil, "")
+}
+
+func (s azure) list(t *testing.T, bucket string) (keys []string) {
+	t.Helper()
+	var page struct {
+		Names []string `xml:"Blobs>Blob>Name"`
+	}
+	body := want(t, 200, http.MethodGet, s.SignedURL(bucket)+"&restype=container&comp=list", nil, "")
+	if err := xml.Unmarshal([]byte(body), &page); err != nil {
+		t.Fatal(err)
+	}
+	return page.Names
 }
 
 // Want sends a request, whose answer has to have that status, and returns the body of the answer.

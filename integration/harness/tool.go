@@ -57,11 +57,31 @@ func cached(t testing.TB, name string) string {
 	return filepath.Join(cache, "parfait-tools", name)
 }
 
-// Build makes the program at target. Other processes that want it wait; whoever comes second finds it there.
+// Build makes the program at target, unless it is there.
 //
 // It is built in a module that requires nothing else, as `go install pkg@version` would, but without the look-ups that
 // fail where a proxy has the version and not the list of all versions.
 func (tool tool) build(ctx context.Context, target string) error {
+	return provide(target, func(dir string) (string, error) {
+		mod := fmt.Sprintf("module tool\n\ngo 1.26\n\nrequire %s %s\n", tool.module, tool.version)
+		if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
+			return "", err
+		}
+		program := filepath.Join(dir, "program")
+		cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", program,
+			path.Join(tool.module, tool.pkg))
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%w\n%s", err, out)
+		}
+		return program, nil
+	})
+}
+
+// Provide puts what create makes at target, whole or not at all, unless it is there. Create works in a new folder and
+// returns a path in it. Other processes that want the same wait; whoever comes second finds it there.
+func provide(target string, create func(dir string) (string, error)) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
@@ -78,17 +98,9 @@ func (tool tool) build(ctx context.Context, target string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	mod := fmt.Sprintf("module tool\n\ngo 1.26\n\nrequire %s %s\n", tool.module, tool.version)
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
+	made, err := create(dir)
+	if err != nil {
 		return err
 	}
-	program := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", program,
-		path.Join(tool.module, tool.pkg))
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return os.Rename(program, target)
+	return os.Rename(made, target)
 }
