@@ -1,7 +1,8 @@
 # `make image` builds this: the archive holds /parfait, and /tmp and /var/lib/registry that user 65532 may write to.
 FROM scratch
 ADD bin/rootfs.tar /
-ENV SETTINGS_FLAVOR=dev STORAGE_PATH=/var/lib/registry
+# Not STORAGE_PATH: that would be a prefix in a bucket, too. XDG_DATA_HOME is where the index of a bucket is.
+ENV REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry XDG_DATA_HOME=/var/lib/registry
 USER 65532:65532
 VOLUME ["/var/lib/registry"]
 EXPOSE 5000

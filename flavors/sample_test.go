@@ -38,7 +38,8 @@ func sample(t *testing.T, env map[string]string) *flavors.File {
 
 func TestSampleFlavors(t *testing.T) {
 	want := strings.Fields(`common local s3 cloudfronts3 azureblob ceph-s3 gcs swift glance openstack glance-swift
-		openstack-swift elliptics oss dev test prod`)
+		openstack-swift elliptics oss dev test prod
+		blob registry-filesystem registry-inmemory registry-s3 registry-gcs registry-azure registry-swift`)
 	if got := sample(t, nil).Flavors(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -60,7 +61,7 @@ func TestSample(t *testing.T) {
 		{"local", "", []string{"storage: local", "storage_path: /tmp/registry", "loglevel: info"}},
 		{"local", "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data", []string{"storage_path: /data"}},
 		{"local", "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data STORAGE_PATH=/opt", []string{"storage_path: /opt"}},
-		{"s3", "", []string{"storage: s3", "s3_bucket: null", "s3_encrypt: true", "s3_secure: true", "storage_path: /registry"}},
+		{"s3", "", []string{"storage: s3", "s3_bucket: null", "s3_encrypt: auto", "s3_secure: true", "storage_path: /registry"}},
 		{"s3", "AWS_BUCKET=acme STORAGE_PATH=/x AWS_SECURE=", []string{"s3_bucket: acme", "boto_bucket: acme",
 			"storage_path: /x", "s3_secure: null"}},
 		{"s3", "REGISTRY_STORAGE_S3_BUCKET=acme REGISTRY_STORAGE_S3_REGIONENDPOINT=http://minio:9000", []string{

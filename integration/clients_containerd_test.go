@@ -25,13 +25,13 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestContainerd uses the resolver and the content store of containerd, which ctr, nerdctl, BuildKit, docker and the
+// testContainerd uses the resolver and the content store of containerd, which ctr, nerdctl, BuildKit, docker and the
 // nodes of Kubernetes push and pull with.
-func TestContainerd(t *testing.T) {
+func testContainerd(t *testing.T, on store) {
 	if err := log.SetLevel("error"); err != nil {
 		t.Fatal(err)
 	}
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range []struct {
 		name string
 		test func(t *testing.T, s *harness.Server)

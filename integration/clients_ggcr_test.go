@@ -28,9 +28,9 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestGoContainerRegistry uses the library of crane, ko, kaniko and cosign.
-func TestGoContainerRegistry(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testGoContainerRegistry uses the library of crane, ko, kaniko and cosign.
+func testGoContainerRegistry(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range []struct {
 		name string
 		test func(t *testing.T, s *harness.Server)

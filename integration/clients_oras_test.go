@@ -23,9 +23,9 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestORAS uses the library of oras, helm and notation.
-func TestORAS(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testORAS uses the library of oras, helm and notation.
+func testORAS(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range []struct {
 		name string
 		test func(t *testing.T, s *harness.Server)

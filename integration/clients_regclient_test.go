@@ -27,9 +27,9 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestRegclient uses the library of regctl, regsync and regbot.
-func TestRegclient(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testRegclient uses the library of regctl, regsync and regbot.
+func testRegclient(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range []struct {
 		name string
 		test func(t *testing.T, s *harness.Server)

@@ -22,10 +22,10 @@ const (
 	mountedWay = "POST to mount (201)"
 )
 
-// TestUploadPatterns holds what each client is known to do, and that it is served. It fails if a new version of a
+// testUploadPatterns holds what each client is known to do, and that it is served. It fails if a new version of a
 // client does something else, which then has to be looked at.
-func TestUploadPatterns(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testUploadPatterns(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range []struct {
 		name    string
 		push    func(t *testing.T, dir, name string) // pushes the image in the folder dir
@@ -86,9 +86,9 @@ func checkUsual(t *testing.T, r harness.Request) {
 	}
 }
 
-// TestRelativeLocations pushes with every client to a server whose Location headers are paths.
-func TestRelativeLocations(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn", "REGISTRY_HTTP_RELATIVEURLS=true"}})
+// testRelativeLocations pushes with every client to a server whose Location headers are paths.
+func testRelativeLocations(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn", "REGISTRY_HTTP_RELATIVEURLS=true"}})
 	for name, push := range map[string]func(t *testing.T, dir, name string){
 		"crane": craneOf("push"), "skopeo": skopeoOf(), "podman": podmanOf(), "buildah": buildahPush, "oras": orasPush,
 		"regctl": regctlPush, "chunks": regctlChunks, "pipe": regctlPipe, "containerd": containerdLayer,
@@ -109,9 +109,9 @@ func TestRelativeLocations(t *testing.T) {
 	}
 }
 
-// TestCopyWithinRegistry copies an image to another repository with every client that can: the blobs are mounted.
-func TestCopyWithinRegistry(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testCopyWithinRegistry copies an image to another repository with every client that can: the blobs are mounted.
+func testCopyWithinRegistry(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range []struct {
 		name string
 		copy func(t *testing.T, src, dst string)

@@ -48,8 +48,8 @@ func (p *program) follow(addr, digest, folder string, steps []step) {
 	}
 }
 
-func TestCrane(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testCrane(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, digest := folder(t, 10<<10, 2)
 	newProgram(t, "crane").follow(s.Addr, digest, dir, []step{
 		{line: "push F P/crane/a:v1", want: "@D"},
@@ -88,8 +88,8 @@ func TestCrane(t *testing.T) {
 	})
 }
 
-func TestOrasProgram(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testOrasProgram(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	p := newProgram(t, "oras")
 	p.write("a.txt", "a text")
 	p.write("b.bin", string(randomBytes(t, 100_000)))
@@ -132,8 +132,8 @@ func TestOrasProgram(t *testing.T) {
 	}
 }
 
-func TestRegctl(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testRegctl(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, digest := folder(t, 10<<10, 2)
 	p := newRegctl(t, s.Addr)
 	blob := rawDescriptor("", []byte("a text")).Digest.String()
@@ -181,9 +181,9 @@ func TestRegctl(t *testing.T) {
 	})
 }
 
-// TestRegsyncAndRegbot mirrors a repository with its referrers, then runs a script over the mirror.
-func TestRegsyncAndRegbot(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testRegsyncAndRegbot mirrors a repository with its referrers, then runs a script over the mirror.
+func testRegsyncAndRegbot(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	src, dst := s.Addr+"/sync/source", s.Addr+"/sync/mirror"
 	p := newRegctl(t, s.Addr)
 	for _, tag := range []string{"v1", "v2"} {

@@ -17,8 +17,8 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-func TestSkopeo(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testSkopeo(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, digest := folder(t, 10<<10, 2)
 	p := newProgram(t, "skopeo")
 	p.follow(s.Addr, digest, dir, []step{
@@ -49,9 +49,9 @@ func TestSkopeo(t *testing.T) {
 	})
 }
 
-// TestSkopeoIndex copies an index with all that is in it, from one form to the other.
-func TestSkopeoIndex(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testSkopeoIndex copies an index with all that is in it, from one form to the other.
+func testSkopeoIndex(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	var idx ggcr.ImageIndex = empty.Index
 	for range 3 {
 		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: randomImage(t, 1<<10, 2, types.OCIManifestSchema1),
@@ -84,8 +84,8 @@ func TestSkopeoIndex(t *testing.T) {
 	}
 }
 
-func TestPodman(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testPodman(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, digest := folder(t, 10<<10, 2)
 	newProgram(t, "crane").run("push", dir, s.Addr+"/podman/base:v1")
 	p := newProgram(t, "podman")
@@ -117,9 +117,9 @@ func TestPodman(t *testing.T) {
 	})
 }
 
-// TestPodmanSearchCatalog searches in the catalog, as podman does where there is no search.
-func TestPodmanSearchCatalog(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn", "SEARCH_BACKEND=none", "MAX_PAGE_SIZE=2"}})
+// testPodmanSearchCatalog searches in the catalog, as podman does where there is no search.
+func testPodmanSearchCatalog(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn", "SEARCH_BACKEND=none", "MAX_PAGE_SIZE=2"}})
 	dir, _ := folder(t, 100, 1)
 	crane := newProgram(t, "crane")
 	var want []string
@@ -134,8 +134,8 @@ func TestPodmanSearchCatalog(t *testing.T) {
 	}
 }
 
-func TestBuildah(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testBuildah(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, digest := folder(t, 10<<10, 2)
 	newProgram(t, "crane").run("push", dir, s.Addr+"/buildah/base:v1")
 	p := newProgram(t, "buildah")

@@ -6,8 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
 
 	"github.com/parfait-registry/parfait/integration/harness"
 )
@@ -36,15 +40,33 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestPeers measures Parfait and distribution side by side and prints the tables. It takes minutes, so it runs only
-// when PARFAIT_BENCH_PEERS has the flags of the load program: `make bench-peers`.
+// TestPeers measures Parfait and distribution side by side, on each store, and prints the tables. It takes minutes, so
+// it runs only when PARFAIT_BENCH_PEERS has the flags of the load program: `make bench-peers`.
 func TestPeers(t *testing.T) {
 	flags, ok := os.LookupEnv("PARFAIT_BENCH_PEERS")
 	if !ok {
 		t.Skip("a benchmark: run it with make bench-peers")
 	}
-	ours := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=error"}})
-	theirs := harness.StartDistribution(t, "")
+	quietly := harness.Options{Env: []string{"LOGLEVEL=error"}}
+	t.Run("local", func(t *testing.T) {
+		measurePeers(t, flags, harness.StartParfait(t, quietly), harness.StartDistribution(t, ""))
+	})
+	t.Run("minio", func(t *testing.T) {
+		s3 := harness.MinIO(t)
+		t.Log(directUpload(t, s3))
+		measurePeers(t, flags, s3Store(s3, s3.URL).start(t, quietly),
+			harness.StartDistributionOnS3(t, s3, s3.URL, s3.NewBucket(t)))
+	})
+	t.Run("minio, 15 ms away", func(t *testing.T) {
+		s3 := harness.MinIO(t)
+		away := harness.StartToxiproxy(t).Proxy(t, s3.Addr)
+		away.Latency(harness.Upstream, 15*time.Millisecond)
+		measurePeers(t, flags, s3Store(s3, "http://"+away.Addr).start(t, quietly),
+			harness.StartDistributionOnS3(t, s3, "http://"+away.Addr, s3.NewBucket(t)))
+	})
+}
+
+func measurePeers(t *testing.T, flags string, ours, theirs *harness.Server) {
 	args := append(strings.Fields(flags),
 		fmt.Sprintf("-pid=parfait=%d", ours.PID), fmt.Sprintf("-pid=distribution=%d", theirs.PID),
 		"parfait="+ours.URL, "distribution="+theirs.URL, "empty")
@@ -53,6 +75,26 @@ func TestPeers(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("load: %v", err)
 	}
+}
+
+// directUpload says how fast an SDK stores 512 MiB in a bucket, four parts of 8 MiB at a time: the yardstick of a push.
+func directUpload(t *testing.T, s3 *harness.S3) string {
+	t.Helper()
+	const size = 512 << 20
+	data := randomBytes(t, size)
+	bucket := s3.NewBucket(t)
+	var speeds []float64 // MB/s
+	for i := range 3 {
+		start := time.Now()
+		_, err := s3.Eye(t).PutObject(t.Context(), bucket, fmt.Sprint(i), bytes.NewReader(data), size,
+			minio.PutObjectOptions{PartSize: 8 << 20, NumThreads: 4, ConcurrentStreamParts: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		speeds = append(speeds, size/1e6/time.Since(start).Seconds())
+	}
+	slices.Sort(speeds)
+	return fmt.Sprintf("direct upload of 512 MiB in parts, 4 at once: %.0f MB/s (%.0f to %.0f)", speeds[1], speeds[0], speeds[2])
 }
 
 func buildLoad(t *testing.T) string {

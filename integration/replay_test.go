@@ -114,8 +114,8 @@ var replays = []struct {
 	}},
 }
 
-func TestReplayedUploads(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testReplayedUploads(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	for _, tt := range replays {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWire(t, s.URL)
@@ -152,8 +152,8 @@ func (w wire) chunks(repo string, content []byte, n int) string {
 	return location
 }
 
-func TestReplayedMounts(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testReplayedMounts(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	w := newWire(t, s.URL)
 	content := randomBytes(t, 1000)
 	d := w.push("mount/from", octets, content).Digest.String()
@@ -184,9 +184,9 @@ func TestReplayedMounts(t *testing.T) {
 	}
 }
 
-// TestChunkOutOfOrder sends chunks where they do not belong, each time looking where they do, and goes on there.
-func TestChunkOutOfOrder(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{}).URL)
+// testChunkOutOfOrder sends chunks where they do not belong, each time looking where they do, and goes on there.
+func testChunkOutOfOrder(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{}).URL)
 	content := []byte("hello world")
 	location := w.session("order/app")
 	w.ask(202, "PATCH", location, strings.NewReader("hello "), "Content-Range", "0-5")
@@ -204,9 +204,9 @@ func TestChunkOutOfOrder(t *testing.T) {
 	}
 }
 
-// TestContentDigest looks for the digest in every answer that has one, in the algorithm that was asked for.
-func TestContentDigest(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testContentDigest looks for the digest in every answer that has one, in the algorithm that was asked for.
+func testContentDigest(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		config := []byte(`{"` + alg.String() + `": true}`)
 		payload := rawJSON(v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
@@ -243,9 +243,9 @@ func TestContentDigest(t *testing.T) {
 	}
 }
 
-// TestReferrersOfUnknown asks for the referrers of a subject, and of a repository, that nobody has pushed.
-func TestReferrersOfUnknown(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{}).URL)
+// testReferrersOfUnknown asks for the referrers of a subject, and of a repository, that nobody has pushed.
+func testReferrersOfUnknown(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{}).URL)
 	subject := digest.FromString("nobody").String()
 	for _, query := range []string{"", "?artifactType=application/sbom"} {
 		a := w.ask(200, "GET", "/v2/referrers/nobody/referrers/"+subject+query, nil)
@@ -262,9 +262,9 @@ func TestReferrersOfUnknown(t *testing.T) {
 	}
 }
 
-// TestSchemas pushes manifests of Docker: the second schema and its list are kept as they are, the first is refused.
-func TestSchemas(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testSchemas pushes manifests of Docker: the second schema and its list are kept as they are, the first is refused.
+func testSchemas(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	const docker = "application/vnd.docker.distribution.manifest."
 	config := w.push("schemas/app", "application/vnd.docker.container.image.v1+json", []byte("{}"))
 	image := rawJSON(map[string]any{"schemaVersion": 2, "mediaType": docker + "v2+json", "config": config, "layers": []any{}})
@@ -299,9 +299,9 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// TestBuildKitCache pushes a cache as BuildKit does unless it is told image-manifest=true: an index of layers.
-func TestBuildKitCache(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testBuildKitCache pushes a cache as BuildKit does unless it is told image-manifest=true: an index of layers.
+func testBuildKitCache(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	for _, mediaType := range []string{v1.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.list.v2+json"} {
 		layer := w.push("buildkit/cache", "application/vnd.docker.image.rootfs.diff.tar.gzip", randomBytes(t, 1000))
 		config := w.push("buildkit/cache", "application/vnd.buildkit.cacheconfig.v0", []byte(`{"layers":[]}`))
@@ -314,9 +314,9 @@ func TestBuildKitCache(t *testing.T) {
 	}
 }
 
-// TestBlobOfEachRepository deletes a blob from one repository of two that have it, and pushes it there again.
-func TestBlobOfEachRepository(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testBlobOfEachRepository deletes a blob from one repository of two that have it, and pushes it there again.
+func testBlobOfEachRepository(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	content := randomBytes(t, 1000)
 	d := w.push("each/a", octets, content).Digest.String()
 	w.push("each/b", octets, content)
@@ -335,9 +335,9 @@ func TestBlobOfEachRepository(t *testing.T) {
 	w.ask(200, "HEAD", a, nil)
 }
 
-// TestDeleteTag deletes a tag, which leaves the manifest and its other tags.
-func TestDeleteTag(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{}).URL)
+// testDeleteTag deletes a tag, which leaves the manifest and its other tags.
+func testDeleteTag(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{}).URL)
 	payload := rawJSON(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}})
 	const manifests = "/v2/tags/app/manifests/"
 	for _, tag := range []string{"v1", "v2"} {

@@ -16,8 +16,8 @@ import (
 
 // The tests in this file are about what the conformance suite of the distribution-spec looks at and no client does.
 
-func TestRanges(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+func testRanges(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	content := randomBytes(t, 2000)
 	target := "/v2/ranges/app/blobs/" + w.push("ranges/app", octets, content).Digest.String()
 	for _, tt := range []struct {
@@ -49,9 +49,9 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// TestCancelledUpload cancels a session, after which it is gone with all that was sent.
-func TestCancelledUpload(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{}).URL)
+// testCancelledUpload cancels a session, after which it is gone with all that was sent.
+func testCancelledUpload(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{}).URL)
 	location := w.session("cancel/app")
 	w.ask(202, "PATCH", location, strings.NewReader("hello"))
 	w.ask(204, "DELETE", location, nil)
@@ -64,9 +64,9 @@ func TestCancelledUpload(t *testing.T) {
 	w.ask(404, "HEAD", "/v2/cancel/app/blobs/"+digest.FromString("hello").String(), nil)
 }
 
-// TestLargeManifest pushes a manifest of nearly 4 MB, and one that is above the limit.
-func TestLargeManifest(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testLargeManifest pushes a manifest of nearly 4 MB, and one that is above the limit.
+func testLargeManifest(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	for n, status := range map[int]int{390: 201, 430: 413} {
 		index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
 			Manifests: []v1.Descriptor{}, Annotations: make(map[string]string)}
@@ -89,9 +89,9 @@ func TestLargeManifest(t *testing.T) {
 	}
 }
 
-// TestManifestDigests pushes a manifest by digest, a wrong one first, with tags beside it.
-func TestManifestDigests(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testManifestDigests pushes a manifest by digest, a wrong one first, with tags beside it.
+func testManifestDigests(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	payload := rawJSON(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}})
 	const manifests = "/v2/digest/app/manifests/"
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
@@ -115,9 +115,9 @@ func TestManifestDigests(t *testing.T) {
 	}
 }
 
-// TestPages follows the links from page to page.
-func TestPages(t *testing.T) {
-	w := newWire(t, harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
+// testPages follows the links from page to page.
+func testPages(t *testing.T, on store) {
+	w := newWire(t, on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}}).URL)
 	payload := rawJSON(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}})
 	for i := range 7 {
 		w.ask(201, "PUT", fmt.Sprintf("/v2/pages/%d/manifests/v1", i), bytes.NewReader(payload), "Content-Type", v1.MediaTypeImageIndex)

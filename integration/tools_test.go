@@ -15,10 +15,10 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestImageBetweenPrograms pushes an image of real files with every program and in every form, and pulls each of these
+// testImageBetweenPrograms pushes an image of real files with every program and in every form, and pulls each of these
 // with every program.
-func TestImageBetweenPrograms(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+func testImageBetweenPrograms(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, want := toolchainImage(t, s)
 	source := digestOf(t, imageIn(t, dir))
 	var seen sync.Map // digests of manifests whose files have been compared

@@ -211,9 +211,9 @@ func TestTutorialCommands(t *testing.T) {
 	}
 }
 
-// TestTutorialDocker is the push and the pull of every tutorial, with podman in the place of docker.
-func TestTutorialDocker(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testTutorialDocker is the push and the pull of every tutorial, with podman in the place of docker.
+func testTutorialDocker(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	podman, sh := newProgram(t, "podman"), shell(t)
 	podman.link("image", func() string { dir, _ := folder(t, 1000, 2); return dir }())
 	sh.env = append(sh.env, "H="+s.Addr, "IMAGE="+podman.run("pull", "oci:image:v1"), "FLAGS="+strings.Join(podman.args, " "),
@@ -232,9 +232,9 @@ func TestTutorialDocker(t *testing.T) {
 	}
 }
 
-// TestDockerSearch sends what docker search HOST:PORT/TERM sends, and reads the answer as docker does.
-func TestDockerSearch(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testDockerSearch sends what docker search HOST:PORT/TERM sends, and reads the answer as docker does.
+func testDockerSearch(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	crane, w := newProgram(t, "crane"), newWire(t, s.URL)
 	dir, _ := folder(t, 100, 1)
 	for _, name := range []string{"ubuntu", "library/ubuntu", "team/ubuntu-tools", "team/other", "debian"} {
@@ -280,9 +280,9 @@ func TestDockerSearch(t *testing.T) {
 	}
 }
 
-// TestPushManyAtOnce is the script that pushes all local images, all of them at once.
-func TestPushManyAtOnce(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testPushManyAtOnce is the script that pushes all local images, all of them at once.
+func testPushManyAtOnce(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	sh := shell(t)
 	base, _ := folder(t, 50<<10, 2)
 	sh.env = append(sh.env, "H="+s.Addr, "DIR="+base)
@@ -307,9 +307,9 @@ func TestPushManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestPullByManyAtOnce is the day when a new version ships.
-func TestPullByManyAtOnce(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testPullByManyAtOnce is the day when a new version ships.
+func testPullByManyAtOnce(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	ref := reference(t, s.Addr+"/team/app:v2")
 	ggcrPush(t, ref, randomImage(t, 256<<10, 3, types.OCIManifestSchema1))
 	var hosts errgroup.Group
@@ -329,9 +329,9 @@ func TestPullByManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestMirrorRequests is what docker and containerd ask of a registry that is named as a mirror.
-func TestMirrorRequests(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
+// testMirrorRequests is what docker and containerd ask of a registry that is named as a mirror.
+func testMirrorRequests(t *testing.T, on store) {
+	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, digest := folder(t, 100, 1)
 	newProgram(t, "crane").run("push", dir, s.Addr+"/library/nginx:latest")
 	w := newWire(t, s.URL)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -15,24 +16,35 @@ import (
 
 // A backEnd is a driver that a flavor can choose with the key storage.
 type backEnd struct {
-	config any                                               // where the flavor's keys go, a pointer to a struct; nil if it has none
-	open   func(ctx context.Context) (drivers.Driver, error) // to be called when config is filled
-	index  func() string                                     // where its index is if the flavor does not say; "" is a temporary one
+	config any // where the flavor's keys go, a pointer to a struct; nil if it has none
+
+	// open and index are to be called when config is filled. index says where the index is if the flavor does not; "" is
+	// a temporary one.
+	open  func(ctx context.Context, log *slog.Logger) (drivers.Driver, error)
+	index func() string
 }
 
 // newBackEnds lists all there are. This is the only place that does.
 func newBackEnds() map[string]backEnd {
-	var onDisk local.Config
 	return map[string]backEnd{
-		"local": {
-			config: &onDisk,
-			open:   func(context.Context) (drivers.Driver, error) { return local.Open(onDisk) },
-			index:  func() string { return onDisk.Path + "/parfait/index.db" },
-		},
-		"mem": {
-			open:  func(context.Context) (drivers.Driver, error) { return mem.New(), nil },
-			index: func() string { return "" },
-		},
+		"local": onDisk(),
+		"mem":   inMemory(),
+	}
+}
+
+func onDisk() backEnd {
+	var cfg local.Config
+	return backEnd{
+		config: &cfg,
+		open:   func(context.Context, *slog.Logger) (drivers.Driver, error) { return local.Open(cfg) },
+		index:  func() string { return cfg.Path + "/parfait/index.db" },
+	}
+}
+
+func inMemory() backEnd {
+	return backEnd{
+		open:  func(context.Context, *slog.Logger) (drivers.Driver, error) { return mem.New(), nil },
+		index: func() string { return "" },
 	}
 }
 

@@ -87,7 +87,8 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "common local s3 cloudfronts3 azureblob ceph-s3 gcs swift glance openstack glance-swift openstack-swift elliptics oss dev test prod"
+	want := "common local s3 cloudfronts3 azureblob ceph-s3 gcs swift glance openstack glance-swift openstack-swift elliptics oss dev test prod " +
+		"blob registry-filesystem registry-inmemory registry-s3 registry-gcs registry-azure registry-swift"
 	if got := strings.Join(file.Flavors(), " "); got != want {
 		t.Errorf("flavors: got %s, want %s", got, want)
 	}
@@ -100,6 +101,48 @@ func TestSample(t *testing.T) {
 		if warnings, err := flavor.Decode(obsolete(), s.structs()...); err != nil || len(warnings) > 0 {
 			t.Errorf("%s: got %q, %v", name, warnings, err)
 		}
+	}
+}
+
+// REGISTRY_STORAGE chooses as the image registry:2 has it, unless SETTINGS_FLAVOR is there.
+func TestRegistryStorage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, tt := range []struct {
+		env, want string // flavor, storage_path, or the error
+	}{
+		{"REGISTRY_STORAGE=filesystem", "registry-filesystem /var/lib/registry"},
+		{"REGISTRY_STORAGE=filesystem STORAGE_PATH=/a REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/b", "registry-filesystem /b"},
+		{"REGISTRY_STORAGE=s3 STORAGE_PATH=/a", "registry-s3 /"},
+		{"REGISTRY_STORAGE=s3 REGISTRY_STORAGE_S3_ROOTDIRECTORY=/images", "registry-s3 /images"},
+		{"REGISTRY_STORAGE=s3 SETTINGS_FLAVOR=dev", "dev /tmp/registry"},
+		{"SETTINGS_FLAVOR=prod", "prod /prod"},
+		{"REGISTRY_STORAGE=oss", `REGISTRY_STORAGE: built-in config_sample.yml has no flavor "registry-oss"`},
+	} {
+		t.Run(tt.env, func(t *testing.T) {
+			for set := range strings.FieldsSeq(tt.env) {
+				name, value, _ := strings.Cut(set, "=")
+				t.Setenv(name, value)
+			}
+			o := &options{}
+			file, err := o.openFile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			if flavor, err := o.chosen(file); err != nil {
+				got = err.Error()
+			} else {
+				var out strings.Builder
+				if err := flavor.Show(&out); err != nil {
+					t.Fatal(err)
+				}
+				_, path, _ := strings.Cut("\n"+out.String(), "\nstorage_path: ")
+				got = flavor.Name() + " " + strings.Fields(path)[0]
+			}
+			if !strings.HasPrefix(got, tt.want) {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 

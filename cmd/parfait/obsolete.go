@@ -27,6 +27,8 @@ func obsolete() map[string]string {
 		"s3_region", "s3_bucket", "s3_encrypt", "s3_secure", "s3_access_key", "s3_secret_key", "s3_endpoint", "s3_public_endpoint",
 		"boto_bucket", "boto_host", "boto_port", "boto_debug", "boto_calling_format", "boto_proxy_port", "boto_proxy_user", "boto_proxy_pass",
 		"azure_storage_account_name", "azure_storage_account_key", "azure_storage_container", "azure_use_https",
+		"storage_buffers", "storage_part_size", "s3_kms_key", "s3_storage_class", "s3_force_path_style", "azure_endpoint", "gcs_endpoint",
+		"swift_domain_name", "blob_url",
 		"gcs_keyfile", "gs_secure", "gs_access_key", "gs_secret_key", "oauth2",
 		"swift_authurl", "swift_container", "swift_user", "swift_password", "swift_tenant_name", "swift_region_name",
 		"swift_auth_version", "swift_cacert", "swift_object_storage_url",

@@ -54,10 +54,19 @@ func (o *options) openFile() (*flavors.File, error) {
 	})
 }
 
-// chosen returns the flavor that the flag or the environment names.
+// chosen returns the flavor that the flag or the environment names. REGISTRY_STORAGE is how the image registry:2 is told
+// its back end; SETTINGS_FLAVOR wins, even if it is empty.
 func (o *options) chosen(f *flavors.File) (*flavors.Flavor, error) {
 	if o.flavor != "" {
 		return f.Flavor(o.flavor)
+	}
+	_, set := os.LookupEnv("SETTINGS_FLAVOR")
+	if storage := os.Getenv("REGISTRY_STORAGE"); storage != "" && !set {
+		flavor, err := f.Flavor("registry-" + storage)
+		if err != nil {
+			return nil, fmt.Errorf("REGISTRY_STORAGE: %w", err)
+		}
+		return flavor, nil
 	}
 	return f.Chosen()
 }
@@ -165,7 +174,8 @@ func isTerminal(w io.Writer) bool {
 
 // openStore opens the back end, then the index.
 func (s *settings) openStore(ctx context.Context, log *slog.Logger) (drivers.Driver, *index.DB, error) {
-	store, err := s.end.open(ctx)
+	trustRoots()
+	store, err := s.end.open(ctx, log)
 	if err != nil {
 		return nil, nil, err
 	}

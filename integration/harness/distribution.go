@@ -16,8 +16,7 @@ log:
 storage:
   cache:
     blobdescriptor: inmemory
-  filesystem:
-    rootdirectory: %q
+%s
   delete:
     enabled: true
   redirect:
@@ -33,26 +32,47 @@ http:
 // temporary one if root is empty.
 func StartDistribution(t testing.TB, root string) *Server {
 	t.Helper()
-	program := Tool(t, "registry")
 	if root == "" {
 		root = t.TempDir()
 	}
-	s := start(t, command{
-		name:  "distribution",
-		args:  func(addr string) []string { return []string{program, "serve", DistributionConfig(t, root, addr)} },
-		env:   func(string) []string { return []string{"OTEL_TRACES_EXPORTER=none"} },
-		ready: answers("/v2/"),
-	}, "")
+	s := startDistribution(t, inFolder(root))
 	s.Storage = root
 	return s
 }
+
+// StartDistributionOnS3 starts it on a bucket that it reaches at endpoint, with the keys of store.
+func StartDistributionOnS3(t testing.TB, store *S3, endpoint, bucket string) *Server {
+	t.Helper()
+	return startDistribution(t, fmt.Sprintf("  s3: {regionendpoint: %q, forcepathstyle: true, secure: false, region: %q, bucket: %q, accesskey: %q, secretkey: %q}",
+		endpoint, store.Region, bucket, store.AccessKey, store.SecretKey))
+}
+
+func startDistribution(t testing.TB, storage string) *Server {
+	t.Helper()
+	program := Tool(t, "registry")
+	return start(t, command{
+		name: "distribution",
+		args: func(addr string) []string {
+			return []string{program, "serve", writeDistributionConfig(t, storage, addr)}
+		},
+		env:   func(string) []string { return []string{"OTEL_TRACES_EXPORTER=none"} },
+		ready: answers("/v2/"),
+	}, "")
+}
+
+func inFolder(root string) string { return fmt.Sprintf("  filesystem: {rootdirectory: %q}", root) }
 
 // DistributionConfig writes the configuration file with which distribution keeps its store in the folder root, and
 // returns its path.
 func DistributionConfig(t testing.TB, root, addr string) string {
 	t.Helper()
+	return writeDistributionConfig(t, inFolder(root), addr)
+}
+
+func writeDistributionConfig(t testing.TB, storage, addr string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.yml")
-	if err := os.WriteFile(path, fmt.Appendf(nil, distributionConfig, root, addr), 0o644); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, distributionConfig, storage, addr), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

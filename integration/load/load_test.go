@@ -183,9 +183,20 @@ func TestEmpty(t *testing.T) {
 		t.Fatalf("got exit status %d: %s", code, errs.String())
 	}
 	for _, s := range scenarios {
-		if ran := strings.Contains(errs.String(), s.name); ran != s.onEmpty {
-			t.Errorf("%s: ran is %v, want %v:\n%s", s.name, ran, s.onEmpty, errs.String())
+		if ran := strings.Contains(errs.String(), s.name); ran != (s.onEmpty && !s.asked) {
+			t.Errorf("%s: ran is %v, want %v:\n%s", s.name, ran, s.onEmpty && !s.asked, errs.String())
 		}
+	}
+}
+
+// TestCrowd runs what is not run unless it is named.
+func TestCrowd(t *testing.T) {
+	var out, errs strings.Builder
+	if code := run(t.Context(), small("-scenario", "crowd", "-clients", "5", "empty"), &out, &errs); code != 0 {
+		t.Fatalf("got exit status %d: %s", code, errs.String())
+	}
+	if !strings.Contains(out.String(), "pushes of big blobs at once") {
+		t.Errorf("got no crowd in\n%s", out.String())
 	}
 }
 

@@ -45,12 +45,13 @@ type options struct {
 
 // Limits bound the work of the scenarios.
 type limits struct {
-	blob   int64         // bytes of a big blob
-	time   time.Duration // of a scenario that counts operations
-	images int           // at most, in one round
-	tags   int           // put on one manifest
-	repos  int           // in the catalog
-	pages  int           // of a list, asked for one by one
+	blob    int64         // bytes of a big blob
+	time    time.Duration // of a scenario that counts operations
+	clients int           // of a crowd
+	images  int           // at most, in one round
+	tags    int           // put on one manifest
+	repos   int           // in the catalog
+	pages   int           // of a list, asked for one by one
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -92,6 +93,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "how often to run them all")
 	flags.StringVar(&o.base, "base", "", "`name` of the target that the others are compared to (default: the first)")
 	flags.DurationVar(&o.time, "time", 5*time.Second, "length of a scenario that counts operations")
+	flags.IntVar(&o.clients, "clients", 100, "clients of the scenario crowd")
 	flags.IntVar(&o.images, "images", 2000, "small images in a round, at most")
 	flags.IntVar(&o.tags, "tags", 2000, "tags put on one manifest")
 	flags.IntVar(&o.repos, "repositories", 500, "repositories in the catalog")
@@ -118,7 +120,7 @@ func (o *options) check(chosen string) error {
 	if len(o.targets) == 0 {
 		return errors.New("name a registry: load name=url")
 	}
-	if o.rounds < 1 || o.blob < 1 || o.time <= 0 || o.images < 1 || o.tags < 2 || o.repos < 2 || o.pages < 1 {
+	if o.rounds < 1 || o.blob < 1 || o.time <= 0 || o.clients < 1 || o.images < 1 || o.tags < 2 || o.repos < 2 || o.pages < 1 {
 		return errors.New("a limit is too small")
 	}
 	var names []string
@@ -141,7 +143,7 @@ func (o *options) check(chosen string) error {
 		}
 	}
 	if chosen == "all" {
-		o.scenarios = scenarios
+		o.scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.asked })
 		return nil
 	}
 	for name := range strings.SplitSeq(chosen, ",") {

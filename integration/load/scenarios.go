@@ -14,6 +14,7 @@ type scenario struct {
 	title   string
 	unit    unit
 	onEmpty bool // whether the empty handler can do it
+	asked   bool // whether it only runs when it is named
 	prepare func(ctx context.Context, r *round, t *target) error
 	measure func(ctx context.Context, r *round, t *target) (work, error)
 }
@@ -36,16 +37,17 @@ type work struct {
 }
 
 var scenarios = []scenario{
-	{"push-stream", "push of a big blob, POST+PATCH+PUT", megabytes, true, noBig, pushStream},
-	{"push-put", "push of a big blob, POST+PUT", megabytes, true, noBig, pushPut},
-	{"pull-1", "pull of a big blob, 1 client", megabytes, false, hasBig, pull(1)},
-	{"pull-4", "pull of a big blob, 4 clients", megabytes, false, hasBig, pull(4)},
-	{"images", "small images, 8 clients", perSecond, true, nil, pushImages},
-	{"get-manifest", "GET manifest by tag, 32 clients", perSecond, true, hasImage, getManifest},
-	{"head-blob", "HEAD blob, 32 clients", perSecond, true, hasImage, headBlob},
-	{"put-tags", "PUT of tags on one manifest, 8 clients", perSecond, true, pushTagged, putTags},
-	{"tags-page", "a page of 100 tags", millisecond, false, hasTags, tagsPage},
-	{"catalog-page", "a page of 100 repositories", millisecond, false, hasCatalog, catalogPage},
+	{"push-stream", "push of a big blob, POST+PATCH+PUT", megabytes, true, false, noBig, pushStream},
+	{"push-put", "push of a big blob, POST+PUT", megabytes, true, false, noBig, pushPut},
+	{"pull-1", "pull of a big blob, 1 client", megabytes, false, false, hasBig, pull(1)},
+	{"pull-4", "pull of a big blob, 4 clients", megabytes, false, false, hasBig, pull(4)},
+	{"images", "small images, 8 clients", perSecond, true, false, nil, pushImages},
+	{"get-manifest", "GET manifest by tag, 32 clients", perSecond, true, false, hasImage, getManifest},
+	{"head-blob", "HEAD blob, 32 clients", perSecond, true, false, hasImage, headBlob},
+	{"put-tags", "PUT of tags on one manifest, 8 clients", perSecond, true, false, pushTagged, putTags},
+	{"tags-page", "a page of 100 tags", millisecond, false, false, hasTags, tagsPage},
+	{"crowd", "pushes of big blobs at once, POST+PATCH+PUT", megabytes, true, true, nil, crowd},
+	{"catalog-page", "a page of 100 repositories", millisecond, false, false, hasCatalog, catalogPage},
 }
 
 // A round is one pass through all scenarios and targets.
@@ -107,6 +109,19 @@ func pushPut(ctx context.Context, r *round, t *target) (work, error) {
 		return t.pushWhole(ctx, r.repo("big"), t.big)
 	})
 	w.bytes = t.big.size
+	return w, err
+}
+
+// Crowd has each of many clients push a big blob of its own.
+func crowd(ctx context.Context, r *round, t *target) (work, error) {
+	blobs := make([]*blob, r.clients)
+	for i := range blobs {
+		blobs[i] = r.forge.blob(r.blob)
+	}
+	w, err := spread(ctx, r.clients, 0, r.clients, func(ctx context.Context, _, i int) error {
+		return t.pushStream(ctx, r.repo("crowd"), blobs[i])
+	})
+	w.bytes = int64(w.ops) * r.blob
 	return w, err
 }
 

@@ -1,0 +1,102 @@
+package integration
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+// api is what clients do with a registry, whatever it stores in.
+var api = []struct {
+	name string
+	test func(t *testing.T, on store)
+}{
+	{"containerd", testContainerd},
+	{"go-containerregistry", testGoContainerRegistry},
+	{"oras-go", testORAS},
+	{"regclient", testRegclient},
+	{"upload patterns", testUploadPatterns},
+	{"relative locations", testRelativeLocations},
+	{"copy within registry", testCopyWithinRegistry},
+	{"crane", testCrane},
+	{"oras", testOrasProgram},
+	{"regctl", testRegctl},
+	{"regsync and regbot", testRegsyncAndRegbot},
+	{"skopeo", testSkopeo},
+	{"skopeo with an index", testSkopeoIndex},
+	{"podman", testPodman},
+	{"podman search in a catalog", testPodmanSearchCatalog},
+	{"buildah", testBuildah},
+	{"replayed uploads", testReplayedUploads},
+	{"replayed mounts", testReplayedMounts},
+	{"chunk out of order", testChunkOutOfOrder},
+	{"content digest", testContentDigest},
+	{"referrers of unknown", testReferrersOfUnknown},
+	{"schemas", testSchemas},
+	{"BuildKit cache", testBuildKitCache},
+	{"blob of each repository", testBlobOfEachRepository},
+	{"delete tag", testDeleteTag},
+	{"ranges", testRanges},
+	{"cancelled upload", testCancelledUpload},
+	{"large manifest", testLargeManifest},
+	{"manifest digests", testManifestDigests},
+	{"pages", testPages},
+	{"image between programs", testImageBetweenPrograms},
+	{"tutorial docker", testTutorialDocker},
+	{"docker search", testDockerSearch},
+	{"push many at once", testPushManyAtOnce},
+	{"pull by many at once", testPullByManyAtOnce},
+	{"mirror requests", testMirrorRequests},
+}
+
+// A store gives each server that a test starts an empty place.
+type store func(t *testing.T, o *harness.Options)
+
+// start starts Parfait.
+func (on store) start(t *testing.T, o harness.Options) *harness.Server {
+	t.Helper()
+	on(t, &o)
+	return harness.StartParfait(t, o)
+}
+
+// stores are the back ends, each with a function that starts the server of that kind.
+var stores = []struct {
+	name string
+	open func(t *testing.T) store
+}{
+	{"local", func(*testing.T) store { return func(*testing.T, *harness.Options) {} }},
+	{"mem", func(*testing.T) store {
+		return func(_ *testing.T, o *harness.Options) { o.Flavor = "registry-inmemory" }
+	}},
+}
+
+// TestAPI lets all clients do all that they can, on every back end.
+func TestAPI(t *testing.T) {
+	for _, s := range stores {
+		t.Run(s.name, func(t *testing.T) {
+			on := s.open(t)
+			for _, tt := range api {
+				t.Run(tt.name, func(t *testing.T) { tt.test(t, on) })
+			}
+		})
+	}
+}
+
+// s3Store gives each server a bucket, which it reaches at endpoint.
+func s3Store(s *harness.S3, endpoint string) store {
+	return func(t *testing.T, o *harness.Options) {
+		t.Helper()
+		elsewhere(t, o, "s3",
+			"AWS_BUCKET="+s.NewBucket(t), "AWS_ENDPOINT_URL="+endpoint, "AWS_REGION="+s.Region,
+			"AWS_KEY="+s.AccessKey, "AWS_SECRET="+s.SecretKey)
+	}
+}
+
+// elsewhere is a place of an object store, with an index of its own.
+func elsewhere(t *testing.T, o *harness.Options, flavor string, env ...string) {
+	t.Helper()
+	o.Flavor, o.Storage = flavor, "/registry"
+	env = append(env, "INDEX_DATABASE="+filepath.Join(t.TempDir(), "index.db"))
+	o.Env = append(env, o.Env...)
+}
