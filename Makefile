@@ -28,8 +28,8 @@ lint: ## gofmt, go vet, staticcheck
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
-bench-peers: ## load parfait and distribution side by side (LOAD="-rounds 1 -scenario images")
-	PARFAIT_BENCH_PEERS="$(or $(LOAD),-rounds 3)" $(GO) test -count 1 -v -timeout 60m -run '^TestPeers$$' ./integration
+bench-peers: ## load parfait and distribution side by side (STORE=minio LOAD="-rounds 1 -scenario images")
+	PARFAIT_BENCH_PEERS="$(or $(LOAD),-rounds 3)" $(GO) test -count 1 -v -timeout 120m -run '^TestPeers$$/^$(or $(STORE),local)$$' ./integration
 
 cover: ## run the tests and show how much of each package they cover
 	$(GO) test -timeout 20m -coverprofile cover.out ./...
