@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -32,8 +31,7 @@ func Azurite(t testing.TB) *Azure {
 	s := start(t, command{
 		name: "azurite",
 		args: func(addr string) []string {
-			host, port, _ := strings.Cut(addr, ":")
-			return []string{node, main, "--blobHost", host, "--blobPort", port, "--location", storage, "--silent", "--disableTelemetry"}
+			return []string{node, main, "--blobHost", "127.0.0.1", "--blobPort", port(addr), "--location", storage, "--silent", "--disableTelemetry"}
 		},
 		ready: listens,
 	}, "")

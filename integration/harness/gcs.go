@@ -2,7 +2,6 @@ package harness
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 )
 
@@ -19,9 +18,8 @@ func FakeGCS(t testing.TB) *GCS {
 	s := start(t, command{
 		name: "fake-gcs-server",
 		args: func(addr string) []string {
-			host, port, _ := strings.Cut(addr, ":")
 			return []string{
-				program, "-scheme", "http", "-host", host, "-port", port, "-backend", "filesystem", "-filesystem-root", storage,
+				program, "-scheme", "http", "-host", "127.0.0.1", "-port", port(addr), "-backend", "filesystem", "-filesystem-root", storage,
 				"-external-url", "http://" + addr, "-public-host", addr, "-log-level", "warn",
 			}
 		},

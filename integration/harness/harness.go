@@ -12,9 +12,9 @@
 //
 // # Storage servers
 //
-// MinIO, VersityGW, FakeGCS, Azurite and PostgreSQL start a server for the test that they are given, each on a free port
-// and with a new folder. Tests that share one are subtests of the test that has started it, each with a bucket of its
-// own:
+// MinIO, VersityGW, FakeGCS, Azurite, OpenStackSwift and PostgreSQL start a server for the test that they are given, each
+// on a free port and with a new folder. Tests that share one, for Swift is slow to start, are subtests of the test that
+// has started it, each with a bucket of its own:
 //
 //	func TestS3(t *testing.T) {
 //		s := harness.MinIO(t)

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"net/url"
 	"os/exec"
 	"path/filepath"
@@ -19,13 +20,17 @@ type Postgres struct {
 	bin string // the folder of its programs
 }
 
-// PostgreSQL starts PostgreSQL, in the newest version that is installed, which takes about two seconds. It has the
+// PostgreSQL starts PostgreSQL, in the newest version that is installed, which takes about a second. It has the
 // settings that it is given, such as "fsync=off", and else those it is shipped with: what is committed is synced.
 //
 // As it refuses to run as root, it runs as the user postgres then.
 func PostgreSQL(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
-	p := &Postgres{bin: postgresBin(t)}
+	bin, err := PostgresBin()
+	if err != nil {
+		missing(t, "%v", err)
+	}
+	p := &Postgres{bin: bin}
 	account := unprivileged(t, "postgres")
 	home := account.folder(t, "postgres")
 	data := filepath.Join(home, "data")
@@ -39,9 +44,8 @@ func PostgreSQL(t testing.TB, settings ...string) *Postgres {
 	p.Server = start(t, command{
 		name: "postgres",
 		args: func(addr string) []string {
-			host, port, _ := strings.Cut(addr, ":")
 			args := []string{filepath.Join(p.bin, "postgres"), "-D", data}
-			for _, s := range append([]string{"listen_addresses=" + host, "port=" + port, "unix_socket_directories="}, settings...) {
+			for _, s := range append([]string{"listen_addresses=127.0.0.1", "port=" + port(addr), "unix_socket_directories="}, settings...) {
 				args = append(args, "-c", s)
 			}
 			return args
@@ -60,20 +64,19 @@ func PostgreSQL(t testing.TB, settings ...string) *Postgres {
 }
 
 // PostgresBin is the folder with the programs of the newest version. Debian keeps them out of the PATH.
-func postgresBin(t testing.TB) string {
-	t.Helper()
+func PostgresBin() (dir string, err error) {
 	dirs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	if len(dirs) > 0 {
-		return slices.MaxFunc(dirs, func(a, b string) int { return majorVersion(a) - majorVersion(b) })
+		return slices.MaxFunc(dirs, func(a, b string) int { return majorVersion(a) - majorVersion(b) }), nil
 	}
 	initdb, err := exec.LookPath("initdb")
 	if err != nil {
-		missing(t, "PostgreSQL is not installed: it is in Debian's package postgresql")
+		return "", errors.New("PostgreSQL is not installed: it is in Debian's package postgresql")
 	}
-	return filepath.Dir(initdb)
+	return filepath.Dir(initdb), nil
 }
 
 // MajorVersion is that of the PostgreSQL whose programs are in dir; 0 if the folder has another name.

@@ -55,6 +55,12 @@ func TestAzurite(t *testing.T) {
 	testStore(t, s, azure{s})
 }
 
+func TestOpenStackSwift(t *testing.T) {
+	t.Parallel()
+	s := swift{harness.OpenStackSwift(t)}
+	testStore(t, s, s)
+}
+
 // TestStore keeps objects in two buckets of a server, while it is stopped and killed.
 func testStore(t *testing.T, server restarter, s store) {
 	a, b := s.bucket(t), s.bucket(t)
@@ -196,6 +202,33 @@ func (s azure) list(t *testing.T, bucket string) (keys []string) {
 		t.Fatal(err)
 	}
 	return page.Names
+}
+
+type swift struct{ *harness.Swift }
+
+func (s swift) Stop() int {
+	s.Swift.Stop()
+	return 0
+}
+
+func (s swift) bucket(t *testing.T) string { return s.NewContainer(t) }
+
+func (s swift) put(t *testing.T, bucket, key, value string) {
+	t.Helper()
+	url, header := s.Login(t)
+	want(t, 201, http.MethodPut, url+"/"+bucket+"/"+key, header, value)
+}
+
+func (s swift) get(t *testing.T, bucket, key string) string {
+	t.Helper()
+	url, header := s.Login(t)
+	return want(t, 200, http.MethodGet, url+"/"+bucket+"/"+key, header, "")
+}
+
+func (s swift) list(t *testing.T, bucket string) []string {
+	t.Helper()
+	url, header := s.Login(t)
+	return strings.Fields(want(t, 200, http.MethodGet, url+"/"+bucket, header, ""))
 }
 
 // Want sends a request, whose answer has to have that status, and returns the body of the answer.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 )
@@ -19,8 +18,7 @@ func StartToxiproxy(t testing.TB) *Toxiproxy {
 	return &Toxiproxy{start(t, command{
 		name: "toxiproxy",
 		args: func(addr string) []string {
-			host, port, _ := strings.Cut(addr, ":")
-			return []string{program, "-host", host, "-port", port}
+			return []string{program, "-host", "127.0.0.1", "-port", port(addr)}
 		},
 		ready: answers("/version"),
 	}, "")}
