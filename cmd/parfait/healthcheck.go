@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -13,10 +14,19 @@ import (
 
 func newHealthcheck(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "healthcheck",
+		Use:   "healthcheck [url]",
 		Short: "Ask the server of this flavor on this machine whether it is ready",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Long: `Ask the server of this flavor on this machine whether it is ready: the exit
+status is 0 if /readyz answers 200. With a URL, ask that instead: images without
+a shell and curl find out so whether another program in them is well.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if u, err := url.Parse(args[0]); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+					return fmt.Errorf("%q is no URL that starts with http:// or https://", args[0])
+				}
+				return failed(askReady(args[0]))
+			}
 			s, err := o.load()
 			if err != nil {
 				return err
@@ -33,16 +43,16 @@ func newHealthcheck(o *options) *cobra.Command {
 	}
 }
 
-func askReady(url string) error {
+func askReady(address string) error {
 	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get(url)
+	resp, err := client.Get(address)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // the status says enough without it
-		return fmt.Errorf("%s: %s: %s", url, resp.Status, strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s: %s: %s", address, resp.Status, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

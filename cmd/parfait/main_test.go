@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/parfait-registry/parfait"
@@ -35,6 +38,8 @@ func TestCommands(t *testing.T) {
 		}
 		return path
 	}
+	well := httptest.NewServer(http.FileServerFS(fstest.MapFS{"well": {}}))
+	defer well.Close()
 	for _, tt := range []struct {
 		args           string
 		status         int
@@ -51,6 +56,12 @@ func TestCommands(t *testing.T) {
 		{"reindex", 0, "0 repositories", ""},
 		{"reindex --check", 0, "", ""},
 		{"healthcheck", 1, "", "127.0.0.1:1"},
+		{"healthcheck http://127.0.0.1:1/health", 1, "", "127.0.0.1:1/health"},
+		{"healthcheck " + well.URL + "/well", 0, "", ""},
+		{"healthcheck " + well.URL + "/ill", 1, "", "404"},
+		{"healthcheck " + well.URL + "/well --flavor nope", 0, "", ""},
+		{"healthcheck 127.0.0.1:9000/health", 2, "", "no URL"},
+		{"healthcheck http://a http://b", 2, "", "at most 1"},
 		{"serve --flavor prod", 2, "", `no back end "s3"`},
 		{"serve --flavor glance", 2, "", "use swift or s3"},
 		{"serve --flavor nope", 2, "", `no flavor "nope"`},
