@@ -20,7 +20,7 @@ func TestTools(t *testing.T) {
 	for name, args := range map[string]string{
 		"crane": "version", "oras": "version", "regbot": "version", "regctl": "version", "regsync": "version",
 		"registry": "--version", "fake-gcs-server": "-help", "minio": "--version", "toxiproxy": "-version",
-		"versitygw": "--version",
+		"versitygw": "--version", "docker-compose": "version",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := harness.Tool(t, name)

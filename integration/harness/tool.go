@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -17,6 +18,7 @@ type tool struct {
 
 var tools = map[string]tool{
 	"crane":           {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
+	"docker-compose":  {"github.com/docker/compose/v2", "v2.40.3", "cmd"},
 	"fake-gcs-server": {"github.com/fsouza/fake-gcs-server", "v1.56.1", ""},
 	"minio":           {"github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c", ""},
 	"oras":            {"oras.land/oras", "v1.3.3", "cmd/oras"},
@@ -28,40 +30,67 @@ var tools = map[string]tool{
 	"versitygw":       {"github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"},
 }
 
-// Tool is the path of a program written in Go: crane, oras, regbot, regctl, regsync, or one of the servers, of which
-// registry is that of distribution. The first use on a machine builds it, which takes up to some minutes.
+// Tool is the path of a program written in Go: crane, oras, regbot, regctl, regsync, docker-compose in its second version,
+// or one of the servers, of which registry is that of distribution. The first use on a machine builds it, which takes up
+// to some minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
-	tool, ok := tools[name]
-	if !ok {
+	if _, ok := tools[name]; !ok {
 		t.Fatalf("no tool is named %q", name)
 	}
-	path := cached(t, name+"-"+tool.version)
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	t.Logf("building %s %s", name, tool.version)
-	if err := tool.build(t.Context(), path); err != nil {
-		missing(t, "build %s %s: %v", name, tool.version, err)
+	path, err := Build(t.Context(), name, runtime.GOOS, t.Logf)
+	if err != nil {
+		missing(t, "%v", err)
 	}
 	return path
+}
+
+// Build is Tool for those that are no tests, and for any operating system: that of containers is linux. It tells log
+// what takes long.
+func Build(ctx context.Context, name, system string, log func(format string, args ...any)) (path string, err error) {
+	tool, ok := tools[name]
+	if !ok {
+		return "", fmt.Errorf("no tool is named %q", name)
+	}
+	file := name + "-" + tool.version
+	if system != runtime.GOOS {
+		file += "-" + system
+	}
+	path, err = inCache(file)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	log("building %s %s", name, tool.version)
+	if err := tool.build(ctx, path, system); err != nil {
+		return "", fmt.Errorf("build %s %s: %w", name, tool.version, err)
+	}
+	return path, nil
 }
 
 // Cached is the path of a thing in the cache of tools.
 func cached(t testing.TB, name string) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
+	path, err := inCache(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(cache, "parfait-tools", name)
+	return path
+}
+
+func inCache(name string) (path string, err error) {
+	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "parfait-tools", name), err
 }
 
 // Build makes the program at target, unless it is there.
 //
 // It is built in a module that requires nothing else, as `go install pkg@version` would, but without the look-ups that
-// fail where a proxy has the version and not the list of all versions.
-func (tool tool) build(ctx context.Context, target string) error {
+// fail where a proxy has the version and not the list of all versions, and for modules that exclude versions of others,
+// too.
+func (tool tool) build(ctx context.Context, target, system string) error {
 	return provide(target, func(dir string) (string, error) {
 		mod := fmt.Sprintf("module tool\n\ngo 1.26\n\nrequire %s %s\n", tool.module, tool.version)
 		if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
@@ -71,7 +100,7 @@ func (tool tool) build(ctx context.Context, target string) error {
 		cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", program,
 			path.Join(tool.module, tool.pkg))
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS="+system)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%w\n%s", err, out)
 		}
