@@ -27,8 +27,9 @@ func rooms() map[string][]string {
 		"drivers/metered":     {"drivers"},
 		"index":               {},
 		"registry":            {"drivers", "index"},
-		"server":              {"registry"},
-		"cmd/parfait":         {"", "flavors", "drivers", "drivers/local", "drivers/mem", "index", "registry", "server"},
+		"access":              {},
+		"server":              {"access", "registry"},
+		"cmd/parfait":         {"", "flavors", "drivers", "drivers/local", "drivers/mem", "access", "index", "registry", "server"},
 		"integration":         {"integration/harness"},
 		"integration/harness": {},
 		"integration/load":    {},
@@ -49,7 +50,7 @@ func TestImports(t *testing.T) {
 			if ours = strings.TrimPrefix(ours, "/"); ok && !slices.Contains(allowed, ours) {
 				t.Errorf("package %q imports %q", room, ours)
 			}
-			if path == "net/http" && slices.Contains([]string{"flavors", "index", "registry", "drivers", "drivers/local", "drivers/mem"}, room) {
+			if path == "net/http" && slices.Contains([]string{"access", "flavors", "index", "registry", "drivers", "drivers/local", "drivers/mem"}, room) {
 				t.Errorf("package %q knows nothing of HTTP, but imports net/http", room)
 			}
 			if path == "database/sql" && room != "index" {

@@ -1,0 +1,83 @@
+package access
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A glob is a pattern of repository names, in components. "*" stands for any characters within a component. "**" is a
+// component of its own, and stands for any number of them: below team/** is what is below team, and not team itself;
+// **/app is app at any depth, app itself too.
+type glob []string
+
+// parseGlob checks that a name can match a pattern at all.
+func parseGlob(pattern string) (glob, error) {
+	for i := range len(pattern) {
+		if c := pattern[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("._-*/", rune(c)) {
+			return nil, fmt.Errorf("repository pattern %q: no name has %q in it", pattern, c)
+		}
+	}
+	g := glob(strings.Split(pattern, "/"))
+	for _, component := range g {
+		switch {
+		case component == "":
+			return nil, fmt.Errorf("repository pattern %q: a component is empty", pattern)
+		case component != "**" && strings.Contains(component, "**"):
+			return nil, fmt.Errorf("repository pattern %q: ** is a component of its own, as in team/**", pattern)
+		}
+	}
+	if last := len(g) - 1; g[last] == "**" {
+		g[last] = "*"
+		g = append(g, "**") // at least one component, then any number
+	}
+	return g, nil
+}
+
+// match reports whether the whole of a name matches. When a component does not, the last ** before it takes one more:
+// that costs at most the product of the two lengths.
+func (g glob) match(name string) bool {
+	components := strings.Split(name, "/")
+	i, j := 0, 0
+	star, taken := -1, 0
+	for j < len(components) {
+		switch {
+		case i < len(g) && g[i] == "**":
+			star, taken = i, j
+			i++
+		case i < len(g) && matchComponent(g[i], components[j]):
+			i++
+			j++
+		case star >= 0:
+			taken++
+			i, j = star+1, taken
+		default:
+			return false
+		}
+	}
+	for i < len(g) && g[i] == "**" {
+		i++
+	}
+	return i == len(g)
+}
+
+// matchComponent does within a component what match does with components.
+func matchComponent(pattern, s string) bool {
+	i, j := 0, 0
+	star, taken := -1, 0
+	for j < len(s) {
+		switch {
+		case i < len(pattern) && pattern[i] == '*':
+			star, taken = i, j
+			i++
+		case i < len(pattern) && pattern[i] == s[j]:
+			i++
+			j++
+		case star >= 0:
+			taken++
+			i, j = star+1, taken
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[i:], "*") == ""
+}
