@@ -33,27 +33,43 @@ const (
 // ConnectTimeout bounds how long a connection to a back end may take to come about.
 const ConnectTimeout = 5 * time.Second
 
-// Do calls f until it succeeds, fails with an error that is not transient, or the policy is spent.
+// Do calls f until it succeeds, fails with an error that is not transient, or the policy is spent. A transient error
+// that is left because ctx has ended wraps the error of ctx too.
 func Do(ctx context.Context, transient func(error) bool, f func() error) error {
 	for try := 1; ; try++ {
 		err := f()
-		if err == nil || try == Attempts || ctx.Err() != nil || !transient(err) {
+		if err == nil || !transient(err) {
 			return err
 		}
-		if Pause(ctx, try) != nil {
-			return err
+		if try == Attempts || Pause(ctx, try) != nil {
+			return ended(ctx, err)
 		}
 	}
 }
 
-// Pause waits before the try that follows try number n, which counts from 1. It returns the error of ctx if that ends
-// first.
-func Pause(ctx context.Context, n int) error {
+// ended adds the error of ctx to err, if there is one that err does not wrap.
+func ended(ctx context.Context, err error) error {
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// Delay is how long to wait before the try that follows try number n, which counts from 1. It is another one each time.
+func Delay(n int) time.Duration {
 	longest := FirstPause
 	for range n - 1 {
 		longest = min(longest*Factor, MaxPause)
 	}
-	timer := time.NewTimer(rand.N(longest) + 1)
+	return rand.N(longest) + 1
+}
+
+// Pause waits for the [Delay] after try number n. It returns the error of ctx if that ends first, or has ended.
+func Pause(ctx context.Context, n int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(Delay(n))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -63,11 +79,11 @@ func Pause(ctx context.Context, n int) error {
 	}
 }
 
-// Transient reports whether err is one of a connection, and may pass: refused, reset, timed out, ended early. What a
-// back end itself answers is up to its driver: see [Status]. A deadline looks like a connection that timed out, so
-// whoever has a context asks that first.
+// Transient reports whether err is one of a connection, and may pass: refused, reset, timed out, ended early, a name
+// that is not known yet. What a back end itself answers is up to its driver: see [Status]. A deadline looks like a
+// connection that timed out, so whoever has a context asks that first.
 func Transient(err error) bool {
-	if errors.Is(err, context.Canceled) || certificate(err) {
+	if errors.Is(err, context.Canceled) || lasting(err) {
 		return false
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
