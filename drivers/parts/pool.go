@@ -6,13 +6,14 @@
 //
 // A writer needs a buffer for each part that it fills or that is on its way, so up to [AtOnce]+1 of them; where the
 // pool has no more, it waits, and so does the client that sends. The first bytes, up to 256 KiB, need none: small
-// uploads never wait for large ones. That comes on top of the bound, for each upload under way.
+// uploads never wait for large ones. That comes on top of the bound, for each upload under way. A client that stops in
+// the middle of a part keeps its buffer until its connection ends.
 package parts
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,8 +39,9 @@ type Pool struct {
 	size  int64
 	slots *semaphore.Weighted
 
-	mu   sync.Mutex
-	idle []buffer // mu guards idle: the one used last is at the end
+	mu     sync.Mutex
+	idle   []buffer // mu guards idle: the one used last is at the end
+	timing bool     // mu guards timing: whether drop will be called
 }
 
 type buffer struct {
@@ -74,29 +76,43 @@ func NewPool(cfg Config) (*Pool, error) {
 // PartSize is the size of a part, in bytes.
 func (p *Pool) PartSize() int64 { return p.size }
 
-// get waits for a free buffer, in turn with others who wait, until ctx ends. The buffer is empty.
-func (p *Pool) get(ctx context.Context) ([]byte, error) {
+// Get waits for a free buffer, in turn with others who wait, until ctx ends. The buffer is empty and takes one part.
+// Who holds one must not wait for another.
+func (p *Pool) Get(ctx context.Context) ([]byte, error) {
 	if err := p.slots.Acquire(ctx, 1); err != nil {
-		return nil, errors.Join(err, errors.New("no buffer for a part came free: see storage_buffers"))
+		return nil, fmt.Errorf("no buffer for a part came free (see storage_buffers): %w", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.idle); n > 0 {
 		b := p.idle[n-1].bytes
-		p.idle = p.idle[:n-1]
+		p.idle = slices.Delete(p.idle, n-1, n)
 		return b, nil
 	}
 	return make([]byte, 0, p.size), nil
 }
 
-// put gives back a buffer that get has returned.
-func (p *Pool) put(b []byte) {
-	now := time.Now()
+// Put gives back a buffer that Get has returned.
+func (p *Pool) Put(b []byte) {
 	p.mu.Lock()
-	if len(p.idle) > 0 && now.Sub(p.idle[0].since) > keepIdle {
-		p.idle = append(p.idle[:0], p.idle[1:]...)
+	p.idle = append(p.idle, buffer{b[:0], time.Now()})
+	if !p.timing {
+		p.timing = true
+		time.AfterFunc(keepIdle, p.drop)
 	}
-	p.idle = append(p.idle, buffer{b[:0], now})
 	p.mu.Unlock()
 	p.slots.Release(1)
+}
+
+// drop leaves buffers that nobody has wanted for a while to the garbage collector.
+func (p *Pool) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := slices.IndexFunc(p.idle, func(b buffer) bool { return time.Since(b.since) < keepIdle })
+	if old < 0 {
+		p.idle, p.timing = nil, false
+		return
+	}
+	p.idle = slices.Delete(p.idle, 0, old)
+	time.AfterFunc(keepIdle-time.Since(p.idle[0].since), p.drop)
 }

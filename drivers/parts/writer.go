@@ -37,10 +37,11 @@ const (
 	small    = 256 << 10
 )
 
-// abortTimeout bounds the time that is spent on the remains of an upload that failed.
-const abortTimeout = 30 * time.Second
+// AbortTimeout bounds the time that is spent on the remains of an upload that failed, while its client waits.
+const AbortTimeout = 10 * time.Second
 
-// A Writer cuts what is written to it into parts. It is not safe for concurrent use.
+// A Writer cuts what is written to it into parts. It is not safe for concurrent use. After an error of Write, only
+// Close does anything.
 type Writer struct {
 	ctx    context.Context // of the upload
 	cancel context.CancelFunc
@@ -52,6 +53,7 @@ type Writer struct {
 	parts   int    // on their way or stored
 	group   *errgroup.Group
 	groupCx context.Context // ends with the first part that fails
+	failed  error           // of Write
 	over    bool            // committed or closed
 	done    bool            // nothing is left to be aborted
 }
@@ -69,15 +71,20 @@ func NewWriter(ctx context.Context, pool *Pool, sink Sink, atOnce int) *Writer {
 	return &Writer{ctx: ctx, cancel: cancel, pool: pool, sink: sink, group: group, groupCx: groupCx}
 }
 
-// Write takes p. It waits while the pool is empty, or while as many parts are on their way as may be.
+// Write takes p. It waits while the pool is empty, or while as many parts are on their way as may be. It fails with
+// the error of the first part that failed.
 func (w *Writer) Write(p []byte) (int, error) {
-	if w.over {
+	switch {
+	case w.over:
 		return 0, w.sink.Failure("write", fs.ErrClosed)
+	case w.failed != nil:
+		return 0, w.failed
 	}
 	total := len(p)
 	for len(p) > 0 {
 		room, err := w.room(len(p))
 		if err != nil {
+			w.failed = err
 			return total - len(p), err
 		}
 		n := min(room, len(p))
@@ -91,7 +98,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) room(n int) (int, error) {
 	size := int(w.pool.size)
 	switch {
-	case !w.pooled && len(w.current)+n <= small:
+	case !w.pooled && w.parts == 0 && len(w.current)+n <= small:
 		if w.current == nil {
 			w.current = make([]byte, 0, max(n, smallest))
 		}
@@ -113,9 +120,9 @@ func (w *Writer) room(n int) (int, error) {
 
 // enlarge moves current into a buffer of the pool.
 func (w *Writer) enlarge() error {
-	b, err := w.pool.get(w.groupCx)
+	b, err := w.pool.Get(w.groupCx)
 	if err != nil {
-		return w.failed(w.sink.Failure("write", err))
+		return w.first(w.sink.Failure("write", err))
 	}
 	w.current, w.pooled = append(b, w.current...), true
 	return nil
@@ -133,24 +140,24 @@ func (w *Writer) send() error {
 	w.current, w.pooled = nil, false
 	w.group.Go(func() error {
 		if pooled {
-			defer w.pool.put(data)
+			defer w.pool.Put(data)
 		}
 		if err := w.groupCx.Err(); err != nil {
 			return w.sink.Failure("write", err)
 		}
 		return w.sink.Part(w.groupCx, n, data)
 	})
-	if w.groupCx.Err() != nil {
-		return w.failed(w.sink.Failure("write", w.groupCx.Err()))
+	if err := w.groupCx.Err(); err != nil {
+		return w.first(w.sink.Failure("write", err))
 	}
 	return nil
 }
 
-// failed returns the error of the part that failed, if one did, rather than what came of it.
-func (w *Writer) failed(err error) error {
+// first returns the error of the first part that failed, if one did, rather than err, which came of that.
+func (w *Writer) first(err error) error {
 	if w.groupCx.Err() != nil {
-		if first := w.group.Wait(); first != nil {
-			return first
+		if failed := w.group.Wait(); failed != nil {
+			return failed
 		}
 	}
 	return err
@@ -162,11 +169,22 @@ func (w *Writer) Commit() error {
 		return w.sink.Failure("commit", fs.ErrClosed)
 	}
 	w.over = true
+	err := w.commit()
+	if err == nil {
+		w.done = true
+		w.release()
+	}
+	return err
+}
+
+func (w *Writer) commit() error {
+	if w.failed != nil {
+		return w.failed
+	}
 	if err := w.ctx.Err(); err != nil {
 		return w.sink.Failure("commit", err)
 	}
 	if w.parts == 0 {
-		w.done = true
 		return w.sink.Whole(w.ctx, w.current)
 	}
 	if err := w.send(); err != nil {
@@ -175,26 +193,28 @@ func (w *Writer) Commit() error {
 	if err := w.group.Wait(); err != nil {
 		return err
 	}
-	err := w.sink.Complete(w.ctx, w.parts)
-	w.done = err == nil
-	return err
+	return w.sink.Complete(w.ctx, w.parts)
 }
 
-// Close releases the buffers, and drops what was not committed. What cannot be dropped now, the back end is left with
-// until a sweep finds it.
-func (w *Writer) Close() error {
-	w.over = true
+// release ends what is under way and gives the buffers back.
+func (w *Writer) release() {
 	w.cancel()
 	_ = w.group.Wait() // a part that failed was the error of Write or Commit
 	if w.pooled {
-		w.pool.put(w.current)
+		w.pool.Put(w.current)
 	}
 	w.current, w.pooled = nil, false
+}
+
+// Close drops what was not committed. What cannot be dropped now, the back end is left with until a sweep finds it.
+func (w *Writer) Close() error {
+	w.over = true
+	w.release()
 	if w.parts == 0 || w.done {
 		return nil
 	}
 	w.done = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), AbortTimeout)
 	defer cancel()
 	return w.sink.Abort(ctx)
 }
