@@ -1,0 +1,240 @@
+package s3
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	api "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/parts"
+	"github.com/parfait-registry/parfait/drivers/retry"
+)
+
+// maxParts is how many parts S3 allows an object.
+const maxParts = 10_000
+
+// Create implements [drivers.Driver].
+func (d *Driver) Create(ctx context.Context, key string) (drivers.Writer, error) {
+	if err := check(ctx, key); err != nil {
+		return nil, failure(ctx, "create", key, err)
+	}
+	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key}, 0), nil
+}
+
+// CreateNew implements [drivers.ConditionalCreator]. It says [errors.ErrUnsupported] if the server cannot.
+func (d *Driver) CreateNew(ctx context.Context, key string) (drivers.Writer, error) {
+	err := check(ctx, key)
+	if err == nil && d.noCreate {
+		err = errors.ErrUnsupported
+	}
+	if err != nil {
+		return nil, failure(ctx, "create", key, err)
+	}
+	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key, onlyNew: true}, 0), nil
+}
+
+// An upload is the [parts.Sink] of one object.
+type upload struct {
+	d       *Driver
+	key     string
+	onlyNew bool
+	id      string // S3's
+
+	mu   sync.Mutex
+	done []types.CompletedPart // mu guards done
+	size int64                 // mu guards size: bytes in the parts that are done
+}
+
+var _ parts.Sink = (*upload)(nil)
+
+func (u *upload) Failure(op string, err error) error {
+	return &drivers.Error{Driver: "s3", Op: op, Key: u.key, Err: err}
+}
+
+func (u *upload) Whole(ctx context.Context, data []byte) error {
+	put := u.d.put
+	if u.onlyNew {
+		put = u.d.putNew
+	}
+	if err := put(ctx, u.key, data); err != nil {
+		return failure(ctx, "commit", u.key, err)
+	}
+	return nil
+}
+
+// putInput is a request to store data at key.
+func (d *Driver) putInput(key string, data []byte) *api.PutObjectInput {
+	return &api.PutObjectInput{
+		Bucket: &d.bucket, Key: d.key(key), Body: body(data), ContentLength: aws.Int64(int64(len(data))),
+		ServerSideEncryption: d.encrypt, SSEKMSKeyId: optional(d.kmsKey), StorageClass: d.class,
+	}
+}
+
+// body is data to be sent. A [bytes.Reader] as it is would be written to the connection in one piece, and could not be
+// taken from a server that has answered and reads no further.
+func body(data []byte) io.ReadSeeker { return struct{ io.ReadSeeker }{bytes.NewReader(data)} }
+
+func (d *Driver) put(ctx context.Context, key string, data []byte) error {
+	_, err := d.api.PutObject(ctx, d.putInput(key, data))
+	return err
+}
+
+// putNew stores data at key if there is nothing. It repeats requests by itself: when a second try finds the object
+// there, it may be that of the first, whose answer was lost.
+func (d *Driver) putNew(ctx context.Context, key string, data []byte) error {
+	tries := 0
+	again := func(err error) bool { return transient(err) || denied(err) }
+	err := retry.Do(ctx, again, func() error {
+		tries++
+		input := d.putInput(key, data)
+		input.IfNoneMatch = aws.String("*")
+		_, err := d.api.PutObject(ctx, input, once)
+		return err
+	})
+	switch {
+	case !conflict(err):
+		return err
+	case tries > 1 && d.holds(ctx, key, data):
+		return nil
+	}
+	return fs.ErrExist
+}
+
+// holds reports whether the object at key is data.
+func (d *Driver) holds(ctx context.Context, key string, data []byte) bool {
+	r, err := d.Open(ctx, key, 0, int64(len(data))+1)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	return err == nil && bytes.Equal(got, data)
+}
+
+func (u *upload) Begin(ctx context.Context) error {
+	if err := u.begin(ctx); err != nil {
+		return failure(ctx, "write", u.key, err)
+	}
+	return nil
+}
+
+func (u *upload) begin(ctx context.Context) error {
+	out, err := u.d.api.CreateMultipartUpload(ctx, &api.CreateMultipartUploadInput{
+		Bucket: &u.d.bucket, Key: u.d.key(u.key),
+		ServerSideEncryption: u.d.encrypt, SSEKMSKeyId: optional(u.d.kmsKey), StorageClass: u.d.class,
+	})
+	if err != nil {
+		return err
+	}
+	u.id = aws.ToString(out.UploadId)
+	return nil
+}
+
+func (u *upload) Part(ctx context.Context, n int, data []byte) error {
+	if n >= maxParts {
+		return u.Failure("write", fmt.Errorf("an object of more than %d bytes: raise storage_part_size, of which there are %d at most",
+			maxParts*u.d.pool.PartSize(), maxParts))
+	}
+	if err := u.part(ctx, n, data); err != nil {
+		return failure(ctx, "write", u.key, err)
+	}
+	return nil
+}
+
+func (u *upload) part(ctx context.Context, n int, data []byte) error {
+	out, err := u.d.api.UploadPart(ctx, &api.UploadPartInput{
+		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id, PartNumber: aws.Int32(int32(n) + 1),
+		Body: body(data), ContentLength: aws.Int64(int64(len(data))),
+	})
+	if err != nil {
+		return err
+	}
+	u.add(n, out.ETag, int64(len(data)))
+	return nil
+}
+
+// add notes that part n is stored.
+func (u *upload) add(n int, etag *string, size int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.done = append(u.done, types.CompletedPart{PartNumber: aws.Int32(int32(n) + 1), ETag: etag})
+	u.size += size
+}
+
+func (u *upload) Complete(ctx context.Context, _ int) error {
+	if err := u.complete(ctx); err != nil {
+		return failure(ctx, "commit", u.key, err)
+	}
+	return nil
+}
+
+// complete makes the parts the object. No part may be under way.
+func (u *upload) complete(ctx context.Context) error {
+	slices.SortFunc(u.done, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
+	input := &api.CompleteMultipartUploadInput{
+		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.done},
+	}
+	if u.onlyNew {
+		input.IfNoneMatch = aws.String("*")
+	}
+	_, err := u.d.api.CompleteMultipartUpload(ctx, input, u.d.clients.slowly)
+	if lost := code(err) == "NoSuchUpload" || u.onlyNew && conflict(err); lost && u.completed(ctx) {
+		return nil // a try whose answer was lost
+	}
+	if u.onlyNew && conflict(err) {
+		return fs.ErrExist
+	}
+	return err
+}
+
+// completed reports whether the object is there, made of these parts.
+func (u *upload) completed(ctx context.Context) bool {
+	out, err := u.d.api.HeadObject(ctx, &api.HeadObjectInput{Bucket: &u.d.bucket, Key: u.d.key(u.key)})
+	if err != nil || aws.ToInt64(out.ContentLength) != u.size {
+		return false
+	}
+	etag := strings.Trim(aws.ToString(out.ETag), `"`)
+	_, count, ofParts := strings.Cut(etag, "-")
+	if sum, ok := sumOfSums(u.done); ok && ofParts {
+		return etag == sum
+	}
+	return !ofParts || count == strconv.Itoa(len(u.done))
+}
+
+// sumOfSums is the ETag of an object of parts whose ETags are check sums, as nearly all servers make it.
+func sumOfSums(done []types.CompletedPart) (string, bool) {
+	h := md5.New()
+	for _, part := range done {
+		sum, err := hex.DecodeString(strings.Trim(aws.ToString(part.ETag), `"`))
+		if err != nil || len(sum) != md5.Size {
+			return "", false
+		}
+		h.Write(sum)
+	}
+	return fmt.Sprintf("%x-%d", h.Sum(nil), len(done)), true
+}
+
+func (u *upload) Abort(ctx context.Context) error {
+	_, err := u.d.api.AbortMultipartUpload(ctx, &api.AbortMultipartUploadInput{
+		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id,
+	})
+	if err != nil && code(err) != "NoSuchUpload" {
+		return failure(ctx, "write", u.key, err)
+	}
+	return nil
+}
