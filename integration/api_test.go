@@ -50,13 +50,17 @@ var api = []struct {
 	{"mirror requests", testMirrorRequests},
 }
 
-// A store gives each server that a test starts an empty place.
-type store func(t *testing.T, o *harness.Options)
+// A store is what servers keep their data in. Start has a test meet one of them.
+type store interface {
+	start(t *testing.T, o harness.Options) *harness.Server
+}
 
-// start starts Parfait.
-func (on store) start(t *testing.T, o harness.Options) *harness.Server {
+// A place is a store in which each server that a test starts has an empty place.
+type place func(t *testing.T, o *harness.Options)
+
+func (in place) start(t *testing.T, o harness.Options) *harness.Server {
 	t.Helper()
-	on(t, &o)
+	in(t, &o)
 	return harness.StartParfait(t, o)
 }
 
@@ -65,9 +69,9 @@ var stores = []struct {
 	name string
 	open func(t *testing.T) store
 }{
-	{"local", func(*testing.T) store { return func(*testing.T, *harness.Options) {} }},
+	{"local", func(*testing.T) store { return place(func(*testing.T, *harness.Options) {}) }},
 	{"mem", func(*testing.T) store {
-		return func(_ *testing.T, o *harness.Options) { o.Flavor = "registry-inmemory" }
+		return place(func(_ *testing.T, o *harness.Options) { o.Flavor = "registry-inmemory" })
 	}},
 }
 
@@ -84,7 +88,7 @@ func TestAPI(t *testing.T) {
 }
 
 // s3Store gives each server a bucket, which it reaches at endpoint.
-func s3Store(s *harness.S3, endpoint string) store {
+func s3Store(s *harness.S3, endpoint string) place {
 	return func(t *testing.T, o *harness.Options) {
 		t.Helper()
 		elsewhere(t, o, "s3",
