@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"crypto/rand"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/parfait-registry/parfait/integration/harness"
@@ -70,9 +72,11 @@ var stores = []struct {
 	open func(t *testing.T) store
 }{
 	{"local", func(*testing.T) store { return place(func(*testing.T, *harness.Options) {}) }},
-	{"mem", func(*testing.T) store {
-		return place(func(_ *testing.T, o *harness.Options) { o.Flavor = "registry-inmemory" })
-	}},
+	{"mem", func(*testing.T) store { return place(inMemory) }},
+	{"minio", func(t *testing.T) store { s := harness.MinIO(t); return s3Store(s, s.URL) }},
+	{"versitygw", func(t *testing.T) store { s := harness.VersityGW(t); return s3Store(s, s.URL) }},
+	{"fake-gcs-server", func(t *testing.T) store { return gcsStore(harness.FakeGCS(t)) }},
+	{"swift", func(t *testing.T) store { return swiftStore(harness.OpenStackSwift(t)) }},
 }
 
 // TestAPI lets all clients do all that they can, on every back end.
@@ -87,6 +91,8 @@ func TestAPI(t *testing.T) {
 	}
 }
 
+func inMemory(_ *testing.T, o *harness.Options) { o.Flavor = "registry-inmemory" }
+
 // s3Store gives each server a bucket, which it reaches at endpoint.
 func s3Store(s *harness.S3, endpoint string) place {
 	return func(t *testing.T, o *harness.Options) {
@@ -94,6 +100,22 @@ func s3Store(s *harness.S3, endpoint string) place {
 		elsewhere(t, o, "s3",
 			"AWS_BUCKET="+s.NewBucket(t), "AWS_ENDPOINT_URL="+endpoint, "AWS_REGION="+s.Region,
 			"AWS_KEY="+s.AccessKey, "AWS_SECRET="+s.SecretKey)
+	}
+}
+
+func gcsStore(s *harness.GCS) place {
+	return func(t *testing.T, o *harness.Options) {
+		t.Helper()
+		elsewhere(t, o, "gcs", "GCS_BUCKET="+s.NewBucket(t), "STORAGE_EMULATOR_HOST="+s.URL)
+	}
+}
+
+// swiftStore gives each server a container, which the server makes.
+func swiftStore(s *harness.Swift) place {
+	return func(t *testing.T, o *harness.Options) {
+		t.Helper()
+		elsewhere(t, o, "swift", "OS_AUTH_URL="+s.AuthURL, "OS_USERNAME="+s.User, "OS_PASSWORD="+s.Password,
+			"OS_CONTAINER=api-"+strings.ToLower(rand.Text()))
 	}
 }
 

@@ -10,8 +10,11 @@ import (
 	"strings"
 
 	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/gcs"
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/drivers/mem"
+	"github.com/parfait-registry/parfait/drivers/s3"
+	"github.com/parfait-registry/parfait/drivers/swift"
 )
 
 // A backEnd is a driver that a flavor can choose with the key storage.
@@ -29,6 +32,9 @@ func newBackEnds() map[string]backEnd {
 	return map[string]backEnd{
 		"local": onDisk(),
 		"mem":   inMemory(),
+		"s3":    onS3(),
+		"gcs":   onGCS(),
+		"swift": onSwift(),
 	}
 }
 
@@ -48,9 +54,55 @@ func inMemory() backEnd {
 	}
 }
 
+func onS3() backEnd {
+	cfg := s3.NewConfig()
+	return backEnd{
+		config: &cfg,
+		open:   func(ctx context.Context, log *slog.Logger) (drivers.Driver, error) { return s3.Open(ctx, cfg, log) },
+		index: func() string {
+			return dataFile("s3", cfg.Endpoint, cfg.BotoHost, cfg.BotoPort, cfg.Bucket, cfg.BotoBucket, cfg.Path)
+		},
+	}
+}
+
+// onGCS goes by S3 with the interoperability keys of older flavors.
+func onGCS() backEnd {
+	cfg := gcs.NewConfig()
+	return backEnd{
+		config: &cfg,
+		open: func(ctx context.Context, log *slog.Logger) (drivers.Driver, error) {
+			if !cfg.Interoperable() {
+				return gcs.Open(ctx, cfg, log)
+			}
+			how, err := cfg.Interop()
+			if err != nil {
+				return nil, err
+			}
+			like := s3.NewConfig()
+			like.Endpoint, like.Region, like.Secure = how.Endpoint, how.Region, how.Secure
+			like.Bucket, like.Path, like.Encrypt = how.Bucket, how.Path, "false" // Google encrypts all it has
+			like.AccessKey, like.SecretKey = how.AccessKey, how.SecretKey
+			like.PartSize, like.Buffers = how.PartSize, how.Buffers
+			return s3.Open(ctx, like, log)
+		},
+		index: func() string { return dataFile("gcs", cfg.Endpoint, cfg.Bucket, cfg.BotoBucket, cfg.Path) },
+	}
+}
+
+func onSwift() backEnd {
+	cfg := swift.NewConfig()
+	return backEnd{
+		config: &cfg,
+		open:   func(ctx context.Context, log *slog.Logger) (drivers.Driver, error) { return swift.Open(ctx, cfg, log) },
+		index: func() string {
+			return dataFile("swift", cfg.AuthURL, cfg.ObjectStorageURL, cfg.TenantName, cfg.TenantID, cfg.RegionName, cfg.User, cfg.Container, cfg.Path)
+		},
+	}
+}
+
 // aliases are older names of back ends.
 func aliases() map[string]string {
-	return map[string]string{"file": "local", "filesystem": "local", "inmemory": "mem"}
+	return map[string]string{"file": "local", "filesystem": "local", "inmemory": "mem", "s3aws": "s3", "azure": "azureblob"}
 }
 
 // successors say what serves those who used a back end that is none any more.

@@ -62,7 +62,7 @@ func TestCommands(t *testing.T) {
 		{"healthcheck " + well.URL + "/well --flavor nope", 0, "", ""},
 		{"healthcheck 127.0.0.1:9000/health", 2, "", "no URL"},
 		{"healthcheck http://a http://b", 2, "", "at most 1"},
-		{"serve --flavor prod", 2, "", `no back end "s3"`},
+		{"serve --flavor prod", 2, "", "s3_access_key"},
 		{"serve --flavor glance", 2, "", "use swift or s3"},
 		{"serve --flavor nope", 2, "", `no flavor "nope"`},
 		{"serve --config nope.yml", 2, "", "nope.yml"},

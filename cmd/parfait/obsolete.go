@@ -1,8 +1,8 @@
 package main
 
 // obsolete lists the keys of older configurations that are read without effect, each with the warning that says so.
-// Those with an empty text are harmless, or come with another key that warns. So do those of back ends that are not
-// part of this build: nobody gets past storage with them.
+// Those with an empty text are harmless, or come with another key that warns, or belong to a back end that is none any
+// more: nobody gets past storage with them.
 func obsolete() map[string]string {
 	texts := map[string]string{
 		"mirroring.source":           "this registry is no mirror: what is missing is not fetched from elsewhere",
@@ -24,14 +24,9 @@ func obsolete() map[string]string {
 		"sqlalchemy_index_database", "standalone", "index_endpoint", "disable_token_auth", "mirroring", "cache", "cache_lru",
 		"email_exceptions", "cors", "cloudfront", "from_addr", "to_addr", "smtp_port", "smtp_login", "smtp_password", "smtp_secure",
 		"auth_htpasswd_realm", "auth_htpasswd_path", "storage_alternate",
-		"s3_region", "s3_bucket", "s3_encrypt", "s3_secure", "s3_access_key", "s3_secret_key", "s3_endpoint", "s3_public_endpoint",
-		"boto_bucket", "boto_host", "boto_port", "boto_debug", "boto_calling_format", "boto_proxy_port", "boto_proxy_user", "boto_proxy_pass",
-		"azure_storage_account_name", "azure_storage_account_key", "azure_storage_container", "azure_use_https",
-		"storage_buffers", "storage_part_size", "s3_kms_key", "s3_storage_class", "s3_force_path_style", "azure_endpoint", "gcs_endpoint",
-		"swift_domain_name", "blob_url",
-		"gcs_keyfile", "gs_secure", "gs_access_key", "gs_secret_key", "oauth2",
-		"swift_authurl", "swift_container", "swift_user", "swift_password", "swift_tenant_name", "swift_region_name",
-		"swift_auth_version", "swift_cacert", "swift_object_storage_url",
+		"azure_storage_account_name", "azure_storage_account_key", "azure_storage_container", "azure_use_https", "azure_endpoint",
+		"azure_storage_sas_token", "blob_url",
+		"boto_debug", "boto_proxy_port", "boto_proxy_user", "boto_proxy_pass",
 		"elliptics_nodes", "elliptics_wait_timeout", "elliptics_check_timeout", "elliptics_io_thread_num", "elliptics_net_thread_num",
 		"elliptics_nonblocking_io_thread_num", "elliptics_groups", "elliptics_verbosity", "elliptics_logfile", "elliptics_addr_family",
 		"elliptics_namespace", "elliptics_node_flags",
