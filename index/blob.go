@@ -67,6 +67,12 @@ func (db *DB) MountBlob(ctx context.Context, repo, from string, d digest.Digest)
 	return b, entries, err
 }
 
+// BlobRepositories returns up to n repositories that have the blob, the oldest first.
+func (db *DB) BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error) {
+	rows, err := db.rows(ctx, "blob-repositories", pack(d), n)
+	return collect(rows, err, scanText)
+}
+
 // linkBlob gives repo, which is made if need be, the blob.
 func (t *tx) linkBlob(repo string, d digest.Digest) ([]Entry, error) {
 	id, err := t.repository(repo)

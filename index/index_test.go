@@ -86,6 +86,11 @@ func TestBlobs(t *testing.T) {
 			t.Errorf("mount from %q: got %v, %v, want %v", from, got, err, b)
 		}
 	}
+	for n, want := range map[int][]string{0: nil, 2: {"a", "ba"}, 9: {"a", "ba", "b"}} {
+		if got, err := db.BlobRepositories(ctx, b.Digest, n); !slices.Equal(got, want) || err != nil {
+			t.Errorf("%d repositories with the blob: got %q, %v, want %q", n, got, err, want)
+		}
+	}
 	if _, err := db.RemoveBlob(ctx, "a", b.Digest); err != nil {
 		t.Fatal(err)
 	}

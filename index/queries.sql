@@ -41,6 +41,14 @@ select size from blobs where digest = $1
 select b.size from blobs b
  where b.digest = $1 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
 
+-- name: blob-repositories
+select r.name
+  from repository_blobs rb
+  join repositories r on r.id = rb.repository_id
+ where rb.digest = $1
+ order by rb.repository_id
+ limit $2
+
 -- name: add-refs
 update blobs set refs = refs + $2 where digest = $1
 

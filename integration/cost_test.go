@@ -148,7 +148,7 @@ func openCostHouse(t *testing.T, d drivers.Driver, redirect bool) *costHouse {
 			t.Error(err)
 		}
 	})
-	web := httptest.NewServer(server.New(server.Config{}, reg, log))
+	web := httptest.NewServer(server.New(server.Config{}, reg, nil, log))
 	t.Cleanup(web.Close)
 	h.web = newRawClient(web.URL)
 	t.Cleanup(h.web.close)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -44,14 +45,43 @@ func (r *Registry) BlobURL(ctx context.Context, b Blob, method string) (url stri
 	return url, err == nil, err
 }
 
-// MountBlob gives repo a blob that the repository from has (end-11), or any repository if from is "". The error has
-// the code BLOB_UNKNOWN if it does not.
-func (r *Registry) MountBlob(ctx context.Context, repo Name, d digest.Digest, from Name) (Blob, error) {
+// MountBlob gives repo a blob that the repository from has (end-11), or any repository if from is "": one that pulls
+// reports true for, unless that is nil. The error has the code BLOB_UNKNOWN if there is none.
+func (r *Registry) MountBlob(ctx context.Context, repo Name, d digest.Digest, from Name, pulls func(repo string) bool) (Blob, error) {
+	if pulls != nil {
+		var err error
+		if from, err = r.source(ctx, d, from, pulls); err != nil {
+			return Blob{}, err
+		}
+	}
 	b, entries, err := r.index.MountBlob(ctx, string(repo), string(from), d)
 	if err != nil {
 		return Blob{}, blobError(err, from, d)
 	}
 	return b, r.showLayer(ctx, entries)
+}
+
+// maxSources bounds how many of the repositories that have a blob are asked about. Who may pull from none of them has to
+// push the blob, as if nobody had it.
+const maxSources = 1000
+
+// source returns a repository with the blob that pulls reports true for, which is from unless that is "".
+func (r *Registry) source(ctx context.Context, d digest.Digest, from Name, pulls func(repo string) bool) (Name, error) {
+	if from != "" {
+		if !pulls(string(from)) {
+			return "", blobError(index.ErrNotFound, from, d)
+		}
+		return from, nil
+	}
+	repos, err := r.index.BlobRepositories(ctx, d, maxSources)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(repos, pulls)
+	if i < 0 {
+		return "", blobError(index.ErrNotFound, "", d)
+	}
+	return Name(repos[i]), nil
 }
 
 // DeleteBlob takes a blob from a repository (end-10). Its bytes stay for as long as another repository has them. The

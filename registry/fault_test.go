@@ -59,7 +59,7 @@ func scenarios() map[string]scenario {
 		}, hasBlob},
 		"push in chunks": {nothing, pushInChunks, hasBlob},
 		"mount": {pushLayer("b"), func(ctx context.Context, r *registry.Registry) error {
-			_, err := r.MountBlob(ctx, "a", d, "b")
+			_, err := r.MountBlob(ctx, "a", d, "b", nil)
 			return err
 		}, hasBlob},
 		"put manifest": {pushLayer("a"), func(ctx context.Context, r *registry.Registry) error {

@@ -36,11 +36,35 @@ func (r *Registry) Tags(ctx context.Context, repo Name, last string, n int) (Pag
 	return page(tags, n), err
 }
 
-// Repositories returns up to n names of repositories with manifests that come after last, in byte order. n is
-// positive.
-func (r *Registry) Repositories(ctx context.Context, last string, n int) (Page[string], error) {
-	names, err := r.index.Repositories(ctx, last, n+1)
-	return page(names, n), err
+// How many repositories are looked at in one go for those that somebody may see. A search looks for all each time.
+const (
+	scan       = 500
+	searchScan = 2000
+)
+
+// Repositories returns up to n names of repositories with manifests that come after last, in byte order: those that
+// sees reports true for, or all if it is nil. n is positive.
+func (r *Registry) Repositories(ctx context.Context, last string, n int, sees func(repo string) bool) (Page[string], error) {
+	if sees == nil {
+		names, err := r.index.Repositories(ctx, last, n+1)
+		return page(names, n), err
+	}
+	var seen []string
+	for {
+		names, err := r.index.Repositories(ctx, last, scan)
+		if err != nil {
+			return Page[string]{}, err
+		}
+		for _, name := range names {
+			if sees(name) {
+				seen = append(seen, name)
+			}
+		}
+		if len(seen) > n || len(names) < scan {
+			return page(seen, n), nil
+		}
+		last = names[len(names)-1]
+	}
 }
 
 // Referrers returns up to n manifests of a repository whose subject is subject (end-12), in the order of their
@@ -59,8 +83,29 @@ func (r *Registry) Referrers(ctx context.Context, repo Name, subject digest.Dige
 type Found = index.Found
 
 // Search returns the page-th page, counted from 1, of n repositories whose name or description contains term in
-// whatever case, and how many there are in all. The description is that of the manifest that was pushed last, by its
-// annotation org.opencontainers.image.description.
-func (r *Registry) Search(ctx context.Context, term string, n, page int) (found []Found, total int, err error) {
-	return r.index.Search(ctx, term, n, (page-1)*n)
+// whatever case, and how many there are in all; only those that sees reports true for, unless it is nil. The
+// description is that of the manifest that was pushed last, by its annotation org.opencontainers.image.description.
+func (r *Registry) Search(ctx context.Context, term string, n, page int, sees func(repo string) bool) (found []Found, total int, err error) {
+	first := (page - 1) * n
+	if sees == nil {
+		return r.index.Search(ctx, term, n, first)
+	}
+	for offset := 0; ; offset += searchScan {
+		all, _, err := r.index.Search(ctx, term, searchScan, offset)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, f := range all {
+			if !sees(f.Name) {
+				continue
+			}
+			if total >= first && len(found) < n {
+				found = append(found, f)
+			}
+			total++
+		}
+		if len(all) < searchScan {
+			return found, total, nil
+		}
+	}
 }

@@ -59,7 +59,7 @@ func openWith(t testing.TB, d drivers.Driver, cfg Config, reg registry.Config, j
 			t.Errorf("close: %v", err)
 		}
 	})
-	h.server = New(cfg, r, log)
+	h.server = New(cfg, r, nil, log)
 	h.web = httptest.NewServer(h.server)
 	t.Cleanup(h.web.Close)
 	return h

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/parfait-registry/parfait/access"
 )
 
 // A middleware wraps a handler with another one.
@@ -24,6 +26,7 @@ func chain(h http.Handler, outermostFirst ...middleware) http.Handler {
 // A response counts what is written, for the access log and to know whether an error can still be answered.
 type response struct {
 	http.ResponseWriter
+	client access.Client // who asked, once that is known
 	status int   // 0 until the header is written
 	bytes  int64 // of the body
 	err    error // why the request failed, unless that is in the log already
@@ -100,7 +103,7 @@ func (s *Server) logRequest(w *response, r *http.Request, start time.Time) {
 	case status == 0:
 		status = http.StatusOK
 	}
-	attrs := make([]slog.Attr, 0, 8)
+	attrs := make([]slog.Attr, 0, 9)
 	attrs = append(attrs,
 		slog.String("method", r.Method),
 		slog.String("path", clip(r.URL.Path)),
@@ -110,6 +113,9 @@ func (s *Server) logRequest(w *response, r *http.Request, start time.Time) {
 		slog.String("remote", r.RemoteAddr),
 		slog.String("user_agent", clip(r.UserAgent())),
 	)
+	if user := w.client.User(); user != "" {
+		attrs = append(attrs, slog.String("user", clip(user)))
+	}
 	if w.err != nil {
 		attrs = append(attrs, slog.Any("err", w.err))
 	}

@@ -69,7 +69,7 @@ func (j *journal) lines(t *testing.T, message string, n int) []map[string]any {
 
 // with returns a server that answers everything with h.
 func with(j *journal, h handler) *Server {
-	s := New(Config{}, nil, j.logger())
+	s := New(Config{}, nil, nil, j.logger())
 	for _, e := range s.router.named {
 		for i := range e.routes {
 			e.routes[i].handler = h

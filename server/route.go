@@ -13,18 +13,6 @@ import (
 // A handler answers a request or returns why it cannot, having written nothing.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// A scope is what a client has to be allowed to do for a route.
-type scope string
-
-const (
-	scopeNone    scope = ""        // anyone may
-	scopeBase    scope = "base"    // any client that is let in at all
-	scopePull    scope = "pull"    // on the repository {name}
-	scopePush    scope = "push"    // implies pull
-	scopeDelete  scope = "delete"  // on the repository {name}
-	scopeCatalog scope = "catalog" // on the registry
-)
-
 // A route is one line of the table. Its pattern is literal, or has {name...} in its middle, which takes any number of
 // components, and perhaps a parameter in its last one.
 type route struct {
@@ -48,7 +36,7 @@ func (s *Server) routes() []route {
 		referrers = "/v2/{name...}/referrers/{digest}"
 	)
 	table := []route{
-		{"GET", "/", scopeNone, s.root, false},
+		{"GET", "/", scopePage, s.root, false},
 		{"GET", "/healthz", scopeNone, s.live, true},
 		{"GET", "/readyz", scopeNone, s.ready, false},
 		{"GET", "/_ping", scopeNone, s.ping, false},
@@ -73,7 +61,7 @@ func (s *Server) routes() []route {
 		{"GET", referrers, scopePull, s.referrers, false},
 	}
 	if s.cfg.searchable() {
-		table = append(table, route{"GET", "/v1/search", scopeCatalog, s.search, false})
+		table = append(table, route{"GET", "/v1/search", scopeSearch, s.search, false})
 	}
 	return table
 }
@@ -185,6 +173,9 @@ func (s *Server) serve(w *response, r *http.Request) error {
 		w.Header().Set("Allow", e.allow)
 		return &registry.Error{Code: registry.Unsupported,
 			Message: fmt.Sprintf("method %.20q is not allowed here: use %s", r.Method, e.allow)}
+	}
+	if err := s.authorize(w, r, rt.scope, name); err != nil {
+		return err
 	}
 	if e.prefix != "" {
 		r.SetPathValue("name", name) // with its escapes, if any: no name has a %

@@ -11,7 +11,7 @@ import (
 )
 
 // bare is a server without a registry, for what happens before one is asked.
-func bare(cfg Config) *Server { return New(cfg, nil, nil) }
+func bare(cfg Config) *Server { return New(cfg, nil, nil, nil) }
 
 func TestFind(t *testing.T) {
 	rt := bare(Config{}).router
@@ -78,7 +78,7 @@ func TestFind(t *testing.T) {
 
 func TestRoutesHaveScopes(t *testing.T) {
 	for _, rt := range bare(Config{}).routes() {
-		if isAPI := strings.HasPrefix(rt.pattern, "/v2"); isAPI == (rt.scope == scopeNone) && rt.pattern != "/v1/search" {
+		if isAPI := strings.HasPrefix(rt.pattern, "/v2"); isAPI == (rt.scope == scopeNone || rt.scope == scopePage) && rt.pattern != "/v1/search" {
 			t.Errorf("%s %s: got scope %q", rt.method, rt.pattern, rt.scope)
 		}
 	}

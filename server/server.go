@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -22,6 +23,7 @@ import (
 type Server struct {
 	cfg     Config
 	reg     *registry.Registry
+	guard   *access.Guard
 	log     *slog.Logger
 	router  router
 	handler http.Handler
@@ -32,17 +34,18 @@ type Server struct {
 	idle     chan struct{} // gets a token, if it has none, whenever inFlight falls to 0
 }
 
-// New returns a server over reg. A nil log discards what is logged.
-func New(cfg Config, reg *registry.Registry, log *slog.Logger) *Server {
+// New returns a server over reg. A nil guard lets everybody do everything. A nil log discards what is logged.
+func New(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg:  cfg.WithDefaults(),
-		reg:  reg,
-		log:  log,
-		html: template.Must(template.New("index").Parse(indexHTML)),
-		idle: make(chan struct{}, 1),
+		cfg:   cfg.WithDefaults(),
+		reg:   reg,
+		guard: guard,
+		log:   log,
+		html:  template.Must(template.New("index").Parse(indexHTML)),
+		idle:  make(chan struct{}, 1),
 	}
 	s.router = newRouter(s.routes())
 	s.handler = chain(http.HandlerFunc(s.dispatch),

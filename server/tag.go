@@ -49,7 +49,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := s.reg.Repositories(r.Context(), last, max(n, 1))
+	page, err := s.reg.Repositories(r.Context(), last, max(n, 1), wrap(w).client.Sees())
 	if err != nil {
 		return err
 	}

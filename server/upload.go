@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -26,7 +27,7 @@ func (s *Server) startUpload(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if q.Has("mount") {
-		d, mounted, err := s.mount(r, repo, q.Get("mount"), q.Get("from"))
+		d, mounted, err := s.mount(r, repo, q.Get("mount"), q.Get("from"), wrap(w).client)
 		if err != nil {
 			return err
 		}
@@ -57,9 +58,9 @@ func (s *Server) startUpload(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// mount tries end-11. That it cannot be done, be it for a digest or a repository that is none, is no error: the client
-// is given a session then. d is the digest, if it is one.
-func (s *Server) mount(r *http.Request, repo registry.Name, mount, from string) (d digest.Digest, mounted bool, err error) {
+// mount tries end-11. That it cannot be done, be it for a digest or a repository that is none, or is not the client's to
+// pull from, is no error: the client is given a session then. d is the digest, if it is one.
+func (s *Server) mount(r *http.Request, repo registry.Name, mount, from string, client access.Client) (d digest.Digest, mounted bool, err error) {
 	if d, err = registry.ParseDigest(mount); err != nil {
 		return "", false, nil
 	}
@@ -69,7 +70,7 @@ func (s *Server) mount(r *http.Request, repo registry.Name, mount, from string) 
 			return d, false, nil
 		}
 	}
-	_, err = s.reg.MountBlob(r.Context(), repo, d, source)
+	_, err = s.reg.MountBlob(r.Context(), repo, d, source, client.Pulls())
 	if e, ok := errors.AsType[*registry.Error](err); ok && statusOf(e.Code) == http.StatusNotFound {
 		return d, false, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -36,8 +37,11 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, s.cfg.Issue)
 }
 
-// writePage answers with the page for people.
+// writePage answers with the page for people. Who may not see the list of repositories, and has not said who he is, gets
+// the rest of the page with a question for a password, which browsers ask only when they are told to.
 func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
+	client := wrap(w).client
+	mayList := client.May(access.Search())
 	host := r.Host
 	if s.cfg.HTTPHost != "" {
 		host = strings.TrimRight(s.cfg.HTTPHost, "/")
@@ -53,11 +57,11 @@ func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
 		Next, Previous              string
 	}{
 		Host: host, Issue: strings.Trim(s.cfg.Issue, `"`), Version: s.cfg.Version,
-		Query: text(r.URL.Query().Get("q")), Search: s.cfg.searchable(),
+		Query: text(r.URL.Query().Get("q")), Search: s.cfg.searchable() && mayList,
 	}
 	if data.Search {
 		number := positive(r.URL.Query().Get("page"), 1, math.MaxInt32)
-		found, total, err := s.find(r, data.Query, htmlPage, number)
+		found, total, err := s.find(r, client, data.Query, htmlPage, number)
 		if err != nil {
 			return err
 		}
@@ -81,6 +85,10 @@ func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+	if s.cfg.searchable() && !mayList && !client.Known() {
+		s.askPassword(w)
+		w.WriteHeader(http.StatusUnauthorized)
+	}
 	if _, err := w.Write([]byte(page.String())); err != nil {
 		return &sendError{err}
 	}
@@ -114,7 +122,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	n := positive(q.Get("n"), s.cfg.MaxPageSize, s.cfg.MaxPageSize)
 	number := positive(q.Get("page"), 1, math.MaxInt32)
-	found, total, err := s.find(r, text(q.Get("q")), n, number)
+	found, total, err := s.find(r, wrap(w).client, text(q.Get("q")), n, number)
 	if err != nil {
 		return err
 	}
@@ -133,12 +141,12 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	}{(total + n - 1) / n, total, number, n, q.Get("q"), results})
 }
 
-// find searches the index, unless for something that is longer than what is in it.
-func (s *Server) find(r *http.Request, q string, n, page int) ([]registry.Found, int, error) {
+// find searches the index for what a client may see, unless for something that is longer than what is in it.
+func (s *Server) find(r *http.Request, client access.Client, q string, n, page int) ([]registry.Found, int, error) {
 	if len(q) > maxText {
 		return nil, 0, nil
 	}
-	return s.reg.Search(r.Context(), q, n, page)
+	return s.reg.Search(r.Context(), q, n, page, client.Sees())
 }
 
 // setV1Headers sets what every answer of the original registry had.

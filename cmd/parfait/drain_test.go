@@ -43,7 +43,7 @@ func TestDrainWaitsForTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reg.Close(context.Background())
-	handler := server.New(server.Config{}, reg, log)
+	handler := server.New(server.Config{}, reg, nil, log)
 	web := &http.Server{Handler: handler}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

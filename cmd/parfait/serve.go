@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -46,6 +47,10 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, failed(db.Close())) }()
+	guard, err := access.Open(s.access, log)
+	if err != nil {
+		return err
+	}
 
 	cfg := s.server.WithDefaults()
 	cfg.Version = buildVersion()
@@ -63,7 +68,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 
 	tune()
-	handler := server.New(cfg, reg, log)
+	handler := server.New(cfg, reg, guard, log)
 	web := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 30 * time.Second, // bodies may take as long as they do

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/parfait-registry/parfait"
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
@@ -26,6 +27,7 @@ type options struct{ file, flavor string }
 type settings struct {
 	process  processConfig
 	server   server.Config
+	access   access.Config
 	registry registry.Config
 	index    index.Config
 	ends     map[string]backEnd
@@ -42,8 +44,6 @@ type processConfig struct {
 	LogLevel string `yaml:"loglevel"`
 	// LogFormat is text or json. Default text on a terminal, else json.
 	LogFormat string `yaml:"log_format"`
-	// Auth names a way to tell who may come in. This build knows none, and does not serve those who ask for one.
-	Auth string `yaml:"auth"`
 }
 
 // openFile reads the configuration file.
@@ -103,18 +103,12 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	default:
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
-	switch s.process.Auth {
-	case "", "none":
-	default:
-		return nil, fmt.Errorf("auth: this build cannot ask for credentials (%s), and does not serve without; "+
-			"put a proxy that does so before it, and leave auth empty", s.process.Auth)
-	}
-	return s, nil
+	return s, s.access.Check()
 }
 
 // structs are the homes of all keys.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.server, &s.registry, &s.index}
+	all := []any{&s.process, &s.server, &s.access, &s.registry, &s.index}
 	for _, end := range s.ends {
 		if end.config != nil {
 			all = append(all, end.config)
