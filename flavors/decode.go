@@ -196,8 +196,9 @@ func (d *decoder) assign(key string, dst field, v value) {
 	}
 }
 
+// slice sets a slice that is not nil, even if the list is empty: that is not the same as none.
 func (d *decoder) slice(key string, dst field, v value) {
-	dst.SetZero()
+	dst.Set(reflect.MakeSlice(dst.Type(), 0, len(v.list)))
 	for _, item := range v.list {
 		if item.kind == null {
 			continue // a list may name a variable that is not set

@@ -27,7 +27,7 @@
 //
 // A struct takes part with tags of one word, `yaml:"key"`. Null and absent keys leave their fields alone, so that
 // zero can mean "the default". Fields may be strings, booleans, numbers, [time.Duration] (15m, or a number of seconds),
-// structs, slices (nulls are dropped) and maps of these. A second tag adds to that:
+// structs, slices (nulls are dropped; an empty list is not nil) and maps of these. A second tag adds to that:
 //
 //	flavor:"bytes"   an int64 that reads 1024, 64MiB or 1.5GB
 //	flavor:"secret"  a string that is never shown, and may come from the file that the key with _file appended names

@@ -17,28 +17,35 @@ import (
 
 // settings has a field of each kind.
 type settings struct {
-	Issue       string            `yaml:"issue"`
-	LogLevel    string            `yaml:"loglevel"`
-	Debug       bool              `yaml:"debug"`
-	Storage     string            `yaml:"storage"`
-	StoragePath string            `yaml:"storage_path"`
-	Search      string            `yaml:"search_backend"`
-	Database    string            `yaml:"sqlalchemy_index_database"`
-	Workers     int               `yaml:"workers"`
-	Ratio       float64           `yaml:"ratio"`
-	Drain       time.Duration     `yaml:"drain_timeout"`
-	MaxSize     int64             `yaml:"max_size" flavor:"bytes"`
-	Origins     []string          `yaml:"origins"`
-	Labels      map[string]string `yaml:"labels"`
-	Endpoints   []endpoint        `yaml:"endpoints"`
-	Cache       cache             `yaml:"cache"`
-	Internal    func()            `yaml:"-"`
+	Issue       string              `yaml:"issue"`
+	LogLevel    string              `yaml:"loglevel"`
+	Debug       bool                `yaml:"debug"`
+	Storage     string              `yaml:"storage"`
+	StoragePath string              `yaml:"storage_path"`
+	Search      string              `yaml:"search_backend"`
+	Database    string              `yaml:"sqlalchemy_index_database"`
+	Workers     int                 `yaml:"workers"`
+	Ratio       float64             `yaml:"ratio"`
+	Drain       time.Duration       `yaml:"drain_timeout"`
+	MaxSize     int64               `yaml:"max_size" flavor:"bytes"`
+	Origins     []string            `yaml:"origins"`
+	Labels      map[string]string   `yaml:"labels"`
+	Endpoints   []endpoint          `yaml:"endpoints"`
+	Rules       []rule              `yaml:"rules"`
+	Teams       map[string][]string `yaml:"teams"`
+	Cache       cache               `yaml:"cache"`
+	Internal    func()              `yaml:"-"`
 }
 
 type endpoint struct {
 	URL     string        `yaml:"url"`
 	Timeout time.Duration `yaml:"timeout"`
 	Auth    string        `yaml:"auth" flavor:"secret"`
+}
+
+type rule struct {
+	Repositories []string `yaml:"repositories"`
+	Users        []string `yaml:"users"`
 }
 
 type cache struct {
