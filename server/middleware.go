@@ -27,10 +27,10 @@ func chain(h http.Handler, outermostFirst ...middleware) http.Handler {
 type response struct {
 	http.ResponseWriter
 	client access.Client // who asked, once that is known
-	status int   // 0 until the header is written
-	bytes  int64 // of the body
-	err    error // why the request failed, unless that is in the log already
-	gone   bool  // the client left before it had its answer
+	status int           // 0 until the header is written
+	bytes  int64         // of the body
+	err    error         // why the request failed, unless that is in the log already
+	gone   bool          // the client left before it had its answer
 }
 
 // wrap returns w as a response.
