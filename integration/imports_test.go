@@ -29,6 +29,7 @@ func rooms() map[string][]string {
 		"drivers/retry":      {"drivers"},
 		"drivers/s3":         {"drivers", "drivers/parts", "drivers/retry"},
 		"drivers/gcs":        {"drivers", "drivers/parts", "drivers/retry"},
+		"drivers/gocloud":    {"drivers", "drivers/parts", "drivers/retry"},
 		"drivers/swift":      {"drivers", "drivers/parts", "drivers/retry"},
 		"index":              {},
 		"registry":           {"drivers", "index"},
@@ -38,6 +39,7 @@ func rooms() map[string][]string {
 			"access", "index", "registry", "server"},
 		"integration":         {"integration/harness"},
 		"integration/harness": {},
+		"integration/images":  {"integration/harness"},
 		"integration/load":    {},
 	}
 }

@@ -1,0 +1,330 @@
+package gocloud_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/gocloud"
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+const mib = 1 << 20
+
+// random returns n bytes that depend on seed alone.
+func random(seed byte, n int) []byte {
+	data := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(data)
+	return data
+}
+
+// put writes in pieces, as a push does.
+func put(ctx context.Context, d drivers.Driver, key string, data []byte) error {
+	w, err := d.Create(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for piece := range slices.Chunk(data, 32<<10) {
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return w.Commit()
+}
+
+func get(ctx context.Context, d drivers.Driver, key string) ([]byte, error) {
+	r, err := d.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// wantBytes checks what is stored at key.
+func wantBytes(t *testing.T, d drivers.Driver, key string, want []byte) {
+	t.Helper()
+	got, err := get(t.Context(), d, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("%s: got %d other bytes than the %d that were stored", key, len(got), len(want))
+	}
+}
+
+func wantKeys(t *testing.T, d drivers.Driver, want ...string) {
+	t.Helper()
+	var got []string
+	for o, err := range d.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, o.Key)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got keys %q, want %q", got, want)
+	}
+}
+
+func TestRequests(t *testing.T) {
+	s := harness.Azurite(t)
+	p := newProxy(t, s.URL)
+	cfg := config(t, s)
+	cfg.Endpoint = p.URL
+	d := openAzure(t, cfg)
+	large := random(1, 20*mib)
+	for _, src := range []string{"srcs/1", "srcs/2", "srcs/3"} {
+		if err := put(t.Context(), d, src, []byte(src)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blocks := []string{"PUT block", "PUT block", "PUT block", "PUT blocklist"}
+	for _, tt := range []struct {
+		name string
+		do   func(ctx context.Context) error
+		want []string
+	}{
+		{"small", func(ctx context.Context) error { return put(ctx, d, "a", []byte("hello")) }, []string{"PUT"}},
+		{"one part", func(ctx context.Context) error { return put(ctx, d, "a", large[:8*mib]) }, []string{"PUT"}},
+		{"large", func(ctx context.Context) error { return put(ctx, d, "large", large) }, blocks},
+		{"new", func(ctx context.Context) error { _, err := d.CreateNew(ctx, "new"); return err }, nil},
+		{"stat", func(ctx context.Context) error { _, err := d.Stat(ctx, "large"); return err }, []string{"HEAD"}},
+		{"read", func(ctx context.Context) error { _, err := get(ctx, d, "large"); return err }, []string{"GET"}},
+		{"delete", func(ctx context.Context) error { return d.Delete(ctx, "large") }, []string{"DELETE"}},
+		{"delete nothing", func(ctx context.Context) error { return d.Delete(ctx, "large") }, []string{"DELETE"}},
+		{"compose one", func(ctx context.Context) error { return d.Compose(ctx, "dst", "srcs/1") }, []string{"HEAD", "PUT from"}},
+		{"compose two", func(ctx context.Context) error { return d.Compose(ctx, "dst", "srcs/1", "srcs/2") },
+			[]string{"HEAD", "HEAD", "PUT block from", "PUT block from", "PUT blocklist"}},
+		{"sign", func(ctx context.Context) error {
+			s, _ := drivers.As[drivers.URLSigner](d)
+			_, err := s.SignURL(ctx, http.MethodGet, "a", time.Minute)
+			return err
+		}, nil},
+		{"list", func(context.Context) error { wantKeys(t, d, "a", "dst", "srcs/1", "srcs/2", "srcs/3"); return nil }, []string{"GET list"}},
+	} {
+		p.taken()
+		if err := tt.do(t.Context()); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if got := p.taken(); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got requests %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// verbs are all that a driver does, on an object at key that is there.
+func verbs(d *gocloud.Driver, key string, data []byte) map[string]func(ctx context.Context) error {
+	return map[string]func(ctx context.Context) error{
+		"open":   func(ctx context.Context) error { _, err := get(ctx, d, key); return err },
+		"stat":   func(ctx context.Context) error { _, err := d.Stat(ctx, key); return err },
+		"small":  func(ctx context.Context) error { return put(ctx, d, "small", data[:10]) },
+		"large":  func(ctx context.Context) error { return put(ctx, d, "large", data) },
+		"delete": func(ctx context.Context) error { return d.Delete(ctx, "none") },
+		"list": func(ctx context.Context) (failed error) {
+			for _, err := range d.List(ctx, "", "") {
+				failed = err
+			}
+			return failed
+		},
+		"compose one":  func(ctx context.Context) error { return d.Compose(ctx, "dst", key) },
+		"compose more": func(ctx context.Context) error { return d.Compose(ctx, "dst", key, key) },
+	}
+}
+
+// What passes is not noticed, and what stays is said within seconds; then all is as before.
+func TestAzure_Bursts(t *testing.T) {
+	s := harness.Azurite(t)
+	for name, fault := range map[string]fault{
+		"500":   func(_ int, w http.ResponseWriter, r *http.Request) bool { return answer(w, r, 500, "InternalError") },
+		"503":   func(_ int, w http.ResponseWriter, r *http.Request) bool { return answer(w, r, 503, "ServerBusy") },
+		"early": func(_ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true },
+		"reset": func(_ int, w http.ResponseWriter, r *http.Request) bool { return reset(w, r, 0) },
+		"half":  func(_ int, w http.ResponseWriter, r *http.Request) bool { return reset(w, r, 3*mib) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testBursts(t, s, fault)
+		})
+	}
+}
+
+func testBursts(t *testing.T, s *harness.Azure, f fault) {
+	p := newProxy(t, s.URL)
+	cfg := config(t, s)
+	cfg.Endpoint = p.URL
+	d := openAzure(t, cfg)
+	data := random(1, 17*mib)
+	if err := put(t.Context(), d, "object", data); err != nil {
+		t.Fatal(err)
+	}
+	for verb, do := range verbs(d, "object", data) {
+		p.set(func(n int, w http.ResponseWriter, r *http.Request) bool { return n < 3 && f(n, w, r) })
+		if err := do(t.Context()); err != nil {
+			t.Errorf("%s in a burst that passes: %v", verb, err)
+		}
+		p.set(f)
+		start := time.Now()
+		err := do(t.Context())
+		if !errors.Is(err, drivers.ErrUnavailable) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s in a burst that stays: got error %v, want %v in one line", verb, err, drivers.ErrUnavailable)
+		}
+		if took := time.Since(start); took > 15*time.Second {
+			t.Errorf("%s in a burst that stays: said after %v", verb, took)
+		}
+		p.set(nil)
+		if err := do(t.Context()); err != nil {
+			t.Errorf("%s afterwards: %v", verb, err)
+		}
+	}
+	wantBytes(t, d, "object", data)
+	wantBytes(t, d, "large", data)
+}
+
+// The n-th request of an upload is refused, for all n: the upload fails, leaves nothing that can be seen, and may be
+// done again.
+func TestRefusedUpload(t *testing.T) {
+	azurite, minio := harness.Azurite(t), harness.MinIO(t)
+	before := map[string]*proxy{"azure": newProxy(t, azurite.URL), "s3": newProxy(t, minio.URL)}
+	cfg := config(t, azurite)
+	cfg.Endpoint = before["azure"].URL
+	t.Setenv("AWS_ACCESS_KEY_ID", minio.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", minio.SecretKey)
+	ds := map[string]*gocloud.Driver{
+		"azure": openAzure(t, cfg),
+		"s3":    openURL(t, gocloud.URLConfig{URL: s3URL(minio.NewBucket(t), before["s3"].URL, minio.Region)}),
+	}
+	for name, d := range ds {
+		p := before[name]
+		for _, size := range []int{0, 10, mib, 20 * mib} {
+			data := random(2, size)
+			for _, status := range []int{400, 403, 409, 412} {
+				t.Run(fmt.Sprintf("%s, %d bytes, %d", name, size, status), func(t *testing.T) {
+					testRefused(t, p, d, data, status)
+				})
+			}
+		}
+	}
+}
+
+func testRefused(t *testing.T, p *proxy, d *gocloud.Driver, data []byte, status int) {
+	for n := 0; ; n++ {
+		refused := false
+		p.set(func(i int, w http.ResponseWriter, r *http.Request) bool {
+			if i != n || r.Method == http.MethodDelete { // an upload that is aborted
+				return false
+			}
+			refused = true
+			return answer(w, r, status, "Refused")
+		})
+		err := put(t.Context(), d, "a/b", data)
+		p.set(nil)
+		if !refused {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if err == nil {
+			t.Fatalf("request %d was refused, and the upload went well", n)
+		}
+		if _, ok := errors.AsType[*drivers.Error](err); !ok || strings.Contains(err.Error(), "\n") {
+			t.Errorf("request %d: got error %v, want a *drivers.Error in one line", n, err)
+		}
+		if status == http.StatusForbidden && !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("request %d: got error %v, want %v", n, err, fs.ErrPermission)
+		}
+		wantKeys(t, d)
+	}
+	wantBytes(t, d, "a/b", data)
+	if err := d.Delete(t.Context(), "a/b"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Bodies that break are read on, as long as they are of the same object.
+func TestAzure_HalfReads(t *testing.T) {
+	s := harness.Azurite(t)
+	p := newProxy(t, s.URL)
+	cfg := config(t, s)
+	direct := openAzure(t, cfg)
+	cfg.Endpoint = p.URL
+	d := openAzure(t, cfg)
+	data := random(3, 3*mib)
+	if err := put(t.Context(), d, "a", data); err != nil {
+		t.Fatal(err)
+	}
+	p.set(func(n int, w http.ResponseWriter, r *http.Request) bool { return n < 12 && half(s.URL, w, r) })
+	wantBytes(t, d, "a", data)
+	if got := len(p.taken()); got != 13 {
+		t.Errorf("got %d requests, want 13", got)
+	}
+	p.set(func(n int, w http.ResponseWriter, r *http.Request) bool {
+		if n > 0 {
+			return false
+		}
+		defer func() {
+			if err := put(context.Background(), direct, "a", random(4, 3*mib)); err != nil {
+				t.Error(err)
+			}
+		}()
+		return half(s.URL, w, r)
+	})
+	got, err := get(t.Context(), d, "a")
+	if err == nil || !bytes.Equal(got, data[:len(got)]) {
+		t.Errorf("the object was replaced while it was read: got %d bytes and error %v", len(got), err)
+	}
+	p.set(func(n int, w http.ResponseWriter, r *http.Request) bool {
+		return n == 0 && half(s.URL, w, r) || reset(w, r, 0)
+	})
+	if _, err = get(t.Context(), d, "a"); !errors.Is(err, drivers.ErrUnavailable) {
+		t.Errorf("the server went away in the middle: got error %v, want %v", err, drivers.ErrUnavailable)
+	}
+}
+
+// A container that goes away is no absence of objects, and one that comes back is used again.
+func TestAzure_ContainerGone(t *testing.T) {
+	s := harness.Azurite(t)
+	cfg := config(t, s)
+	d := openAzure(t, cfg)
+	data := random(1, 17*mib)
+	if err := put(t.Context(), d, "object", data); err != nil {
+		t.Fatal(err)
+	}
+	container := func(method string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, s.SignedURL(cfg.Container)+"&restype=container", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode/100 != 2 {
+			t.Fatalf("%s of the container: %s", method, resp.Status)
+		}
+	}
+	container(http.MethodDelete)
+	for verb, do := range verbs(d, "object", data) {
+		if err := do(t.Context()); !errors.Is(err, drivers.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got error %v, want %v", verb, err, drivers.ErrUnavailable)
+		}
+	}
+	container(http.MethodPut)
+	if err := put(t.Context(), d, "object", data); err != nil {
+		t.Fatal(err)
+	}
+	wantBytes(t, d, "object", data)
+}
