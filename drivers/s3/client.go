@@ -72,6 +72,17 @@ func (c clients) slowly(o *api.Options) { o.HTTPClient = c.patient }
 // once is an option of requests that are not to be repeated by the SDK.
 func once(o *api.Options) { o.RetryMaxAttempts = 1 }
 
+// again reports whether a request that has failed with err for the n-th time is to be repeated.
+func again(n int, err error) bool {
+	switch {
+	case timedOut(err):
+		return n < timeoutAttempts
+	case denied(err):
+		return n < deniedAttempts
+	}
+	return n < retry.Attempts && transient(err)
+}
+
 // newRetryer makes the policy of package retry the SDK's, without the SDK's budget for all requests together, which a
 // short outage would use up.
 func newRetryer() aws.Retryer {
@@ -79,15 +90,24 @@ func newRetryer() aws.Retryer {
 		o.MaxAttempts = retry.Attempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = awsretry.BackoffDelayerFunc(func(n int, err error) (time.Duration, error) {
-			if n >= timeoutAttempts && timedOut(err) || n >= deniedAttempts && denied(err) {
+			if !again(n, err) {
 				return 0, err
 			}
 			return retry.Delay(n), nil
 		})
 		o.Retryables = []awsretry.IsErrorRetryable{awsretry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			return aws.BoolTernary(transient(err) || denied(err))
+			return aws.BoolTernary(again(1, err))
 		})}
 	})
+}
+
+// repeat is the same for a request that has to know whether it was made before. send makes it [once].
+func repeat(ctx context.Context, send func() error) (tries int, err error) {
+	err = retry.Do(ctx, func(err error) bool { return again(tries, err) }, func() error {
+		tries++
+		return send()
+	})
+	return tries, err
 }
 
 // identity returns the credentials, and the region if the configuration or what Amazon's tools look at says one. It

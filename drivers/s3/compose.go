@@ -236,6 +236,7 @@ func (u *upload) copyPart(ctx context.Context, n int, s span) error {
 		err = fmt.Errorf("copy a part: %w", errors.ErrUnsupported)
 	}
 	if err != nil {
+		u.lost(ctx)
 		return failure(ctx, "compose", missing(err, s.key, u.key), err)
 	}
 	u.add(n, out.CopyPartResult.ETag, s.n)

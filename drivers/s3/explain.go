@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/smithy-go"
+
 	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
@@ -22,25 +24,29 @@ var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
 // rightRegion is the region that the server names when it is asked in the wrong one, or "".
 func rightRegion(err error) string {
 	r := response(err)
-	if r == nil {
+	if r == nil || !elsewhere(err) {
 		return ""
 	}
-	switch c := code(err); {
-	case r.StatusCode == http.StatusMovedPermanently, r.StatusCode == http.StatusTemporaryRedirect,
-		c == "AuthorizationHeaderMalformed", c == "PermanentRedirect", c == "IllegalLocationConstraintException":
-		if named := expecting.FindStringSubmatch(oneLine(err)); named != nil {
-			return named[1]
-		}
-		return r.Header.Get("X-Amz-Bucket-Region")
+	if named := expecting.FindStringSubmatch(oneLine(err)); named != nil {
+		return named[1]
 	}
-	return ""
+	return r.Header.Get("X-Amz-Bucket-Region")
+}
+
+// elsewhere reports whether the server says that it was asked in the wrong region.
+func elsewhere(err error) bool {
+	switch code(err) {
+	case "AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect", "IllegalLocationConstraintException":
+		return true
+	}
+	return status(err) == http.StatusMovedPermanently || status(err) == http.StatusTemporaryRedirect
 }
 
 // cannotEncrypt reports whether an answer to a request to encrypt may mean that the server cannot.
 func cannotEncrypt(err error) bool {
 	switch status(err) {
 	case http.StatusNotImplemented, http.StatusBadRequest:
-		return rightRegion(err) == "" && code(err) != "InvalidStorageClass"
+		return !elsewhere(err) && code(err) != "InvalidStorageClass"
 	}
 	return false
 }
@@ -48,13 +54,18 @@ func cannotEncrypt(err error) bool {
 // explain puts an error of Open into one line that begins with the key of the flavor to change. source is where the
 // credentials come from.
 func (s *settings) explain(ctx context.Context, err error, source string) error {
-	if c := code(err); c != "" && c != strings.ReplaceAll(http.StatusText(status(err)), " ", "") {
-		return errors.New(s.explainAnswer(err, source))
-	}
-	if why := s.explainNetwork(ctx, err); why != "" {
-		return errors.New(why)
+	if _, asked := errors.AsType[*smithy.OperationError](err); asked && !speaksS3(err) {
+		if why := s.explainNetwork(ctx, err); why != "" {
+			return errors.New(why)
+		}
 	}
 	return errors.New(s.explainAnswer(err, source))
+}
+
+// speaksS3 reports whether err is an answer with a code of S3's, rather than one that the SDK has made of the status.
+func speaksS3(err error) bool {
+	c := code(err)
+	return c != "" && c != strings.ReplaceAll(http.StatusText(status(err)), " ", "")
 }
 
 // explainAnswer is for what the server says.
@@ -69,6 +80,9 @@ func (s *settings) explainAnswer(err error, source string) string {
 	}
 	if region := rightRegion(err); region != "" {
 		return fmt.Sprintf("s3_region: the bucket is in %s, not in %s", region, s.region)
+	}
+	if elsewhere(err) {
+		return fmt.Sprintf("s3_region: the bucket is not in %s, and the server does not say where (%s)", s.region, detail(err))
 	}
 	switch c := code(err); c {
 	case "NoSuchBucket":
@@ -96,7 +110,7 @@ func (s *settings) explainAnswer(err error, source string) string {
 		return fmt.Sprintf("s3_kms_key: %s", detail(err))
 	case status(err) == http.StatusUnauthorized || status(err) == http.StatusForbidden:
 		return fmt.Sprintf("%s: may not %s in bucket %q (%s)", keys, doing, s.bucket, cmp.Or(code(err), detail(err)))
-	case code(err) == strings.ReplaceAll(http.StatusText(status(err)), " ", "") && status(err) < 500:
+	case code(err) != "" && !speaksS3(err) && status(err) < 500:
 		return fmt.Sprintf("%s: what answers at %s does not speak S3 (%s)", s.endpointKey, s.where(), detail(err))
 	}
 	return fmt.Sprintf("%s: %s cannot %s in bucket %q: %s", s.endpointKey, s.where(), doing, s.bucket, detail(err))
@@ -128,7 +142,8 @@ func skew(err error) string {
 func (s *settings) explainNetwork(ctx context.Context, err error) string {
 	where := s.where()
 	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fmt.Sprintf("%s: the certificate of %s is not trusted: %s", s.endpointKey, where, oneLine(untrusted.Err))
+		return fmt.Sprintf("%s: the certificate of %s is not trusted: %s; the environment variable SSL_CERT_FILE names others to trust",
+			s.endpointKey, where, oneLine(untrusted.Err))
 	}
 	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
 	switch {

@@ -23,7 +23,7 @@ func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[drive
 		switch {
 		case !ok || after > asked && !strings.HasPrefix(after, asked): // all that begin with asked sort before it
 			return
-		case strings.HasPrefix(after, asked):
+		case after != "" && strings.HasPrefix(after, asked):
 			input.StartAfter = optional(d.prefix + after)
 		}
 		for {

@@ -1,6 +1,8 @@
 package s3_test
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"testing"
@@ -40,8 +42,26 @@ func servers() map[string]func(testing.TB) *harness.S3 {
 func TestDriver(t *testing.T) {
 	for name, start := range servers() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := start(t)
 			drivertest.Run(t, func(t *testing.T) drivers.Driver { return open(t, configFor(server, server.NewBucket(t))) })
 		})
+	}
+}
+
+func put(t testing.TB, d drivers.Driver, key, data string) {
+	t.Helper()
+	if err := drivers.Put(t.Context(), d, key, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantAbsent(t testing.TB, d drivers.Driver, key string) {
+	t.Helper()
+	if r, err := d.Open(t.Context(), key, 0, -1); err == nil {
+		r.Close()
+		t.Errorf("object %q is there", key)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open %q: got error %v, want that it is absent", key, err)
 	}
 }

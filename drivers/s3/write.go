@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	api "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,11 +23,15 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/parts"
-	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
-// maxParts is how many parts S3 allows an object.
-const maxParts = 10_000
+const (
+	// maxParts is how many parts S3 allows an object.
+	maxParts = 10_000
+
+	// settle is how long the server gets to notice that nobody sends a part any more.
+	settle = 200 * time.Millisecond
+)
 
 // Create implements [drivers.Driver].
 func (d *Driver) Create(ctx context.Context, key string) (drivers.Writer, error) {
@@ -52,7 +58,8 @@ type upload struct {
 	d       *Driver
 	key     string
 	onlyNew bool
-	id      string // S3's
+	id      string      // S3's
+	cut     atomic.Bool // whether a part was cut off on its way
 
 	mu   sync.Mutex
 	done []types.CompletedPart // mu guards done
@@ -93,13 +100,10 @@ func (d *Driver) put(ctx context.Context, key string, data []byte) error {
 	return err
 }
 
-// putNew stores data at key if there is nothing. It repeats requests by itself: when a second try finds the object
-// there, it may be that of the first, whose answer was lost.
+// putNew stores data at key if there is nothing. When a second try finds the object there, it may be that of the first,
+// whose answer was lost.
 func (d *Driver) putNew(ctx context.Context, key string, data []byte) error {
-	tries := 0
-	again := func(err error) bool { return transient(err) || denied(err) }
-	err := retry.Do(ctx, again, func() error {
-		tries++
+	tries, err := repeat(ctx, func() error {
 		input := d.putInput(key, data)
 		input.IfNoneMatch = aws.String("*")
 		_, err := d.api.PutObject(ctx, input, once)
@@ -161,10 +165,18 @@ func (u *upload) part(ctx context.Context, n int, data []byte) error {
 		Body: body(data), ContentLength: aws.Int64(int64(len(data))),
 	})
 	if err != nil {
+		u.lost(ctx)
 		return err
 	}
 	u.add(n, out.ETag, int64(len(data)))
 	return nil
+}
+
+// lost notes that a part has failed, which may be because nobody waits for it any more.
+func (u *upload) lost(ctx context.Context) {
+	if ctx.Err() != nil {
+		u.cut.Store(true)
+	}
 }
 
 // add notes that part n is stored.
@@ -192,11 +204,17 @@ func (u *upload) complete(ctx context.Context) error {
 	if u.onlyNew {
 		input.IfNoneMatch = aws.String("*")
 	}
-	_, err := u.d.api.CompleteMultipartUpload(ctx, input, u.d.clients.slowly)
-	if lost := code(err) == "NoSuchUpload" || u.onlyNew && conflict(err); lost && u.completed(ctx) {
-		return nil // a try whose answer was lost
-	}
-	if u.onlyNew && conflict(err) {
+	tries, err := repeat(ctx, func() error {
+		_, err := u.d.api.CompleteMultipartUpload(ctx, input, u.d.clients.slowly, once)
+		return err
+	})
+	there := u.onlyNew && conflict(err)
+	switch {
+	case !there && code(err) != "NoSuchUpload":
+		return err
+	case tries > 1 && u.completed(ctx): // by the first try, whose answer was lost
+		return nil
+	case there:
 		return fs.ErrExist
 	}
 	return err
@@ -230,11 +248,28 @@ func sumOfSums(done []types.CompletedPart) (string, bool) {
 }
 
 func (u *upload) Abort(ctx context.Context) error {
-	_, err := u.d.api.AbortMultipartUpload(ctx, &api.AbortMultipartUploadInput{
-		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id,
-	})
-	if err != nil && code(err) != "NoSuchUpload" {
+	err := u.abort(ctx)
+	if u.cut.Load() { // the server may still have been busy with the part, and have begun anew after that
+		timer := time.NewTimer(settle)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			err = u.abort(ctx)
+		case <-ctx.Done():
+		}
+	}
+	if err != nil {
 		return failure(ctx, "write", u.key, err)
 	}
 	return nil
+}
+
+func (u *upload) abort(ctx context.Context) error {
+	_, err := u.d.api.AbortMultipartUpload(ctx, &api.AbortMultipartUploadInput{
+		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id,
+	})
+	if code(err) == "NoSuchUpload" {
+		return nil
+	}
+	return err
 }
