@@ -2,6 +2,7 @@ package integration
 
 import (
 	"crypto/rand"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -77,6 +78,8 @@ var stores = []struct {
 	{"versitygw", func(t *testing.T) store { s := harness.VersityGW(t); return s3Store(s, s.URL) }},
 	{"fake-gcs-server", func(t *testing.T) store { return gcsStore(harness.FakeGCS(t)) }},
 	{"swift", func(t *testing.T) store { return swiftStore(harness.OpenStackSwift(t)) }},
+	{"azurite", func(t *testing.T) store { return azureStore(harness.Azurite(t)) }},
+	{"blob", func(t *testing.T) store { return urlStore(harness.VersityGW(t)) }},
 }
 
 // TestAPI lets all clients do all that they can, on every back end.
@@ -116,6 +119,23 @@ func swiftStore(s *harness.Swift) place {
 		t.Helper()
 		elsewhere(t, o, "swift", "OS_AUTH_URL="+s.AuthURL, "OS_USERNAME="+s.User, "OS_PASSWORD="+s.Password,
 			"OS_CONTAINER=api-"+strings.ToLower(rand.Text()))
+	}
+}
+
+func azureStore(s *harness.Azure) place {
+	return func(t *testing.T, o *harness.Options) {
+		t.Helper()
+		elsewhere(t, o, "azureblob", "AZURE_STORAGE_ACCOUNT_NAME="+s.Account, "AZURE_STORAGE_ACCOUNT_KEY="+s.Key,
+			"AZURE_STORAGE_CONTAINER="+s.NewContainer(t), "AZURE_ENDPOINT="+s.URL)
+	}
+}
+
+// urlStore is a bucket as gocloud names it.
+func urlStore(s *harness.S3) place {
+	return func(t *testing.T, o *harness.Options) {
+		t.Helper()
+		elsewhere(t, o, "blob", "AWS_ACCESS_KEY_ID="+s.AccessKey, "AWS_SECRET_ACCESS_KEY="+s.SecretKey,
+			"BLOB_URL=s3://"+s.NewBucket(t)+"?use_path_style=true&region="+s.Region+"&endpoint="+url.QueryEscape(s.URL))
 	}
 }
 

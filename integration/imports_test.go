@@ -35,7 +35,7 @@ func rooms() map[string][]string {
 		"registry":           {"drivers", "index"},
 		"access":             {},
 		"server":             {"access", "registry"},
-		"cmd/parfait": {"", "flavors", "drivers", "drivers/local", "drivers/mem", "drivers/s3", "drivers/gcs", "drivers/swift",
+		"cmd/parfait": {"", "flavors", "drivers", "drivers/local", "drivers/mem", "drivers/s3", "drivers/gcs", "drivers/swift", "drivers/gocloud",
 			"access", "index", "registry", "server"},
 		"integration":         {"integration/harness"},
 		"integration/harness": {},

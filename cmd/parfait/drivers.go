@@ -11,6 +11,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/gcs"
+	"github.com/parfait-registry/parfait/drivers/gocloud"
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/drivers/s3"
@@ -30,11 +31,13 @@ type backEnd struct {
 // newBackEnds lists all there are. This is the only place that does.
 func newBackEnds() map[string]backEnd {
 	return map[string]backEnd{
-		"local": onDisk(),
-		"mem":   inMemory(),
-		"s3":    onS3(),
-		"gcs":   onGCS(),
-		"swift": onSwift(),
+		"local":     onDisk(),
+		"mem":       inMemory(),
+		"s3":        onS3(),
+		"gcs":       onGCS(),
+		"swift":     onSwift(),
+		"azureblob": onAzure(),
+		"blob":      byURL(),
 	}
 }
 
@@ -97,6 +100,28 @@ func onSwift() backEnd {
 		index: func() string {
 			return dataFile("swift", cfg.AuthURL, cfg.ObjectStorageURL, cfg.TenantName, cfg.TenantID, cfg.RegionName, cfg.User, cfg.Container, cfg.Path)
 		},
+	}
+}
+
+func onAzure() backEnd {
+	cfg := gocloud.NewAzureConfig()
+	return backEnd{
+		config: &cfg,
+		open: func(ctx context.Context, log *slog.Logger) (drivers.Driver, error) {
+			return gocloud.OpenAzure(ctx, cfg, log)
+		},
+		index: func() string { return dataFile("azureblob", cfg.Endpoint, cfg.Account, cfg.Container, cfg.Path) },
+	}
+}
+
+func byURL() backEnd {
+	var cfg gocloud.URLConfig
+	return backEnd{
+		config: &cfg,
+		open: func(ctx context.Context, log *slog.Logger) (drivers.Driver, error) {
+			return gocloud.OpenURL(ctx, cfg, log)
+		},
+		index: func() string { return dataFile("blob", cfg.URL, cfg.Path) },
 	}
 }
 

@@ -24,8 +24,6 @@ func obsolete() map[string]string {
 		"sqlalchemy_index_database", "standalone", "index_endpoint", "disable_token_auth", "mirroring", "cache", "cache_lru",
 		"email_exceptions", "cors", "cloudfront", "from_addr", "to_addr", "smtp_port", "smtp_login", "smtp_password", "smtp_secure",
 		"auth_htpasswd_realm", "auth_htpasswd_path", "storage_alternate",
-		"azure_storage_account_name", "azure_storage_account_key", "azure_storage_container", "azure_use_https", "azure_endpoint",
-		"azure_storage_sas_token", "blob_url",
 		"boto_debug", "boto_proxy_port", "boto_proxy_user", "boto_proxy_pass",
 		"elliptics_nodes", "elliptics_wait_timeout", "elliptics_check_timeout", "elliptics_io_thread_num", "elliptics_net_thread_num",
 		"elliptics_nonblocking_io_thread_num", "elliptics_groups", "elliptics_verbosity", "elliptics_logfile", "elliptics_addr_family",
