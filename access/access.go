@@ -6,101 +6,49 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 )
 
-// Config has the keys of a flavor that this package reads. Zero means the default.
-type Config struct {
-	// Auth is how clients prove who they are: htpasswd, by a password, or none. Default: htpasswd if HtpasswdPath is set,
-	// else none, and everybody may do everything.
-	Auth string `yaml:"auth"`
-
-	// HtpasswdPath is the file with users and their passwords, which is read again when it changes.
-	HtpasswdPath string `yaml:"auth_htpasswd_path"`
-
-	// HtpasswdRealm is what clients tell the person they ask for a password. Default: Registry.
-	HtpasswdRealm string `yaml:"auth_htpasswd_realm"`
-
-	// Rules say who may do what; whatever they do not allow is forbidden. Default: everyone who has logged in may do
-	// everything.
-	Rules []Rule `yaml:"access"`
-
-	// Groups are the users of each group that rules name.
-	Groups map[string][]string `yaml:"groups"`
-
-	// Admins are the users who may do everything, whatever the rules say.
-	Admins []string `yaml:"admins"`
-}
-
-const (
-	authNone     = "none"
-	authHtpasswd = "htpasswd"
-)
-
-// auth returns how clients prove who they are. A file that is named is meant, as in registry:2: a registry that was to
-// ask for passwords must not be open because one of two variables is not set.
-func (c Config) auth() string {
-	switch {
-	case c.Auth != "":
-		return strings.ToLower(c.Auth)
-	case c.HtpasswdPath != "":
-		return authHtpasswd
-	}
-	return authNone
-}
-
-// Check returns what is wrong with c, as far as that can be told without opening anything.
-func (c Config) Check() error {
-	switch c.auth() {
-	case authNone:
-		if c.Rules != nil || len(c.Groups) > 0 || len(c.Admins) > 0 {
-			return errors.New("access: there are rules, admins or groups, but auth asks nobody who he is: say auth: htpasswd")
-		}
-		return nil
-	case authHtpasswd:
-	default:
-		return fmt.Errorf("auth: %q is neither htpasswd nor none", c.Auth)
-	}
-	if c.HtpasswdPath == "" {
-		return errors.New("auth: htpasswd needs a file with users: name it in auth_htpasswd_path")
-	}
-	if err := checkQuoted(c.HtpasswdRealm); err != nil {
-		return fmt.Errorf("auth_htpasswd_realm: %w", err)
-	}
-	_, err := newPolicy(c)
-	return err
-}
-
-// checkQuoted returns an error unless s can stand in quotes in a header.
-func checkQuoted(s string) error {
-	for _, r := range s {
-		if r < ' ' || r > '~' || r == '"' || r == '\\' {
-			return fmt.Errorf("%q cannot stand in a header: use ASCII without quotes and backslashes", s)
-		}
-	}
-	return nil
-}
+// ErrCredentials says that credentials prove nothing: an unknown user, a wrong password, a token that is none. What it
+// is wrapped in tells which; that is for the log alone.
+var ErrCredentials = errors.New("the credentials are wrong")
 
 // A Guard tells clients apart. It is safe for concurrent use. A nil Guard asks nobody, and lets everybody do
 // everything.
 type Guard struct {
-	realm     string
-	passwords *passwords
-	policy    *policy
+	realm     string     // of passwords
+	passwords *passwords // nil if those of another server are asked for
+	policy    *policy    // nil if tokens say it all
+	tokens    *verifier  // nil if there are none
+	challenge *Challenge // nil if passwords are asked for
 }
 
-// Open returns the guard that cfg wants, nil for none. The error is one line for the operator.
+// A Challenge is where a client gets a token.
+type Challenge struct {
+	Realm   string // a URL; or, as URLPath, a path on the host that the client asks for, by https
+	Service string // what it asks for there
+	URLPath string
+}
+
+// Open returns the guard that cfg wants, nil for none. The error is for the operator.
 func Open(cfg Config, log *slog.Logger) (*Guard, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	if cfg.auth() == authNone {
-		return nil, nil
+	switch cfg.auth() {
+	case authHtpasswd:
+		return openHtpasswd(cfg, log)
+	case authToken:
+		return openToken(cfg)
 	}
+	return nil, nil
+}
+
+func openHtpasswd(cfg Config, log *slog.Logger) (*Guard, error) {
 	policy, err := newPolicy(cfg)
 	if err != nil {
 		return nil, err
@@ -109,15 +57,39 @@ func Open(cfg Config, log *slog.Logger) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth_htpasswd_path: %w", err)
 	}
-	g := &Guard{realm: cfg.HtpasswdRealm, passwords: passwords, policy: policy}
-	if g.realm == "" {
-		g.realm = "Registry"
-	}
-	return g, nil
+	return &Guard{realm: cmp.Or(cfg.HtpasswdRealm, "Registry"), passwords: passwords, policy: policy}, nil
 }
 
-// Realm is what clients tell the person they ask for a password.
-func (g *Guard) Realm() string { return g.realm }
+func openToken(cfg Config) (*Guard, error) {
+	algorithms, err := algorithms(cfg.TokenSigningAlgorithms)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := readTrust(cfg.TokenRootCertBundle, cfg.TokenJWKS)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := newVerifier(cfg.TokenIssuer, cfg.TokenService, algorithms, trust.key)
+	if err != nil {
+		return nil, err
+	}
+	challenge := &Challenge{Realm: cfg.TokenRealm, Service: cfg.TokenService}
+	if cfg.TokenAutoRedirect {
+		challenge.URLPath = cmp.Or(cfg.TokenAutoRedirectPath, "/auth/token")
+	}
+	return &Guard{tokens: tokens, challenge: challenge}, nil
+}
+
+// Realm is what clients tell the person they ask for a password. ok is false if a password is of no use here.
+func (g *Guard) Realm() (realm string, ok bool) {
+	if g == nil || g.passwords == nil {
+		return "", false
+	}
+	return g.realm, true
+}
+
+// Challenge returns where a client gets a token, or nil if it is to show a password.
+func (g *Guard) Challenge() *Challenge { return g.challenge }
 
 // Anonymous returns the client that shows no credentials.
 func (g *Guard) Anonymous() Client {
@@ -130,8 +102,23 @@ func (g *Guard) Anonymous() Client {
 // Login returns the client that knows a user's password. The error wraps ErrCredentials if it is the wrong one, and is
 // another one if ctx ended.
 func (g *Guard) Login(ctx context.Context, user, password string) (Client, error) {
+	if g.passwords == nil {
+		return Client{}, fmt.Errorf("a password, where a token is asked for: %w", ErrCredentials)
+	}
 	if err := g.passwords.check(ctx, user, password); err != nil {
 		return Client{}, err
 	}
 	return Client{user: user, policy: g.policy}, nil
+}
+
+// Token returns the client that a token is of. The error wraps ErrCredentials.
+func (g *Guard) Token(_ context.Context, raw string) (Client, error) {
+	if g.tokens == nil {
+		return Client{}, fmt.Errorf("a token, where a password is asked for: %w", ErrCredentials)
+	}
+	c, err := g.tokens.verify(raw)
+	if err != nil {
+		return Client{}, err
+	}
+	return Client{user: c.Subject, policy: g.policy, token: append(grants{}, c.Access...)}, nil
 }

@@ -22,13 +22,13 @@ func TestConfig(t *testing.T) {
 		{Config{Auth: "HTPASSWD", HtpasswdPath: "f", HtpasswdRealm: "Registry Realm", Rules: rules}, ""},
 		{Config{HtpasswdPath: "f", Rules: rules, Admins: []string{"root"}, Groups: map[string][]string{"g": {"a"}}}, ""},
 		{Config{Auth: "htpasswd"}, "auth_htpasswd_path"},
-		{Config{Auth: "silly"}, `"silly" is neither`},
+		{Config{Auth: "silly"}, `"silly" is none of`},
 		{Config{Auth: "htpasswd", HtpasswdPath: "f", HtpasswdRealm: `a "realm"`}, "auth_htpasswd_realm: "},
 		{Config{Auth: "htpasswd", HtpasswdPath: "f", HtpasswdRealm: "a\r\nX-Evil: 1"}, "auth_htpasswd_realm: "},
 		{Config{Auth: "htpasswd", HtpasswdPath: "f", Rules: []Rule{{}}}, "rule 1: it names neither"},
-		{Config{Rules: rules}, "auth asks nobody"},
-		{Config{Auth: "none", HtpasswdPath: "f", Rules: []Rule{}}, "auth asks nobody"},
-		{Config{Admins: []string{"root"}}, "auth asks nobody"},
+		{Config{Rules: rules}, "auth is none"},
+		{Config{Auth: "none", HtpasswdPath: "f", Rules: []Rule{}}, "auth is none"},
+		{Config{Admins: []string{"root"}}, "auth is none"},
 	} {
 		err := tt.cfg.Check()
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,10 +16,6 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sync/singleflight"
 )
-
-// ErrCredentials says that credentials prove nothing: an unknown user, a wrong password, a token that is none. What it
-// is wrapped in tells which; that is for the log alone.
-var ErrCredentials = errors.New("the credentials are wrong")
 
 // passwords checks who knows the password of a user.
 //

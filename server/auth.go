@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
@@ -50,32 +51,35 @@ func (s *Server) authorize(w *response, r *http.Request, scope scope, name strin
 	if scope == scopeNone {
 		return nil
 	}
-	client, err := s.client(r)
-	if err != nil {
-		if !errors.Is(err, access.ErrCredentials) {
-			return err
-		}
-		need, _ := scope.needs(name)
-		s.challenge(w, need)
-		return unauthorized(need, err)
+	if s.guard == nil {
+		w.client = s.guard.Anonymous()
+		return nil
 	}
-	w.client = client
 	need, ok := scope.needs(name)
+	client, err := s.client(r)
+	w.client = client
 	switch {
+	case errors.Is(err, access.ErrCredentials):
+		s.challenge(w, r, need, "invalid_token")
+		return unauthorized(need, err)
+	case err != nil:
+		return err
 	case scope == scopePage, ok && client.May(need), scope == scopeBase && client.Known():
 		return nil
-	case client.Known() && !client.HasToken():
-		return &registry.Error{Code: registry.Denied, Message: "requested access to the resource is denied",
-			Err: fmt.Errorf("user %.100q lacks %s", client.User(), need)}
+	case client.HasToken():
+		s.challenge(w, r, need, "insufficient_scope")
+		return unauthorized(need, lacks(client, need))
+	case client.Known():
+		return &registry.Error{Code: registry.Denied, Message: "requested access to the resource is denied", Err: lacks(client, need)}
 	}
-	s.challenge(w, need)
+	s.challenge(w, r, need, "")
 	return unauthorized(need, nil)
 }
 
 // client returns who sends a request. The error wraps [access.ErrCredentials] if the request tells that in vain.
 func (s *Server) client(r *http.Request) (access.Client, error) {
 	headers := r.Header["Authorization"]
-	if s.guard == nil || len(headers) == 0 {
+	if len(headers) == 0 {
 		return s.guard.Anonymous(), nil
 	}
 	if len(headers) > 1 {
@@ -87,15 +91,56 @@ func (s *Server) client(r *http.Request) (access.Client, error) {
 		}
 		return s.guard.Login(r.Context(), user, password)
 	}
+	if token, ok := bearer(headers[0]); ok {
+		return s.guard.Token(r.Context(), token)
+	}
 	return access.Client{}, fmt.Errorf("an Authorization header of another kind: %w", access.ErrCredentials)
 }
 
-// challenge tells a client how it may get what it lacks.
-func (s *Server) challenge(w http.ResponseWriter, _ access.Scope) { s.askPassword(w) }
+// bearer returns the token of an Authorization header, if it has one.
+func bearer(header string) (token string, ok bool) {
+	scheme, token, ok := strings.Cut(header, " ")
+	return strings.TrimSpace(token), ok && strings.EqualFold(scheme, "Bearer")
+}
 
-// askPassword makes a browser ask for a password.
-func (s *Server) askPassword(w http.ResponseWriter) {
-	w.Header().Set("Www-Authenticate", `Basic realm="`+s.guard.Realm()+`"`)
+// challenge tells a client how it may get what it lacks. fault is what is wrong with the token that it came with.
+func (s *Server) challenge(w http.ResponseWriter, r *http.Request, need access.Scope, fault string) {
+	c := s.guard.Challenge()
+	if c == nil {
+		s.askPassword(w)
+		return
+	}
+	realm := c.Realm
+	if c.URLPath != "" {
+		realm = s.url(r, "https://", c.URLPath)
+	}
+	header := `Bearer realm="` + realm + `",service="` + c.Service + `"`
+	if scope := need.String(); len(need.Actions) > 0 && quotable(scope) {
+		header += `,scope="` + scope + `"`
+	}
+	if _, ok := bearer(r.Header.Get("Authorization")); ok && fault != "" {
+		header += `,error="` + fault + `"`
+	}
+	w.Header().Set("Www-Authenticate", header)
+}
+
+// quotable reports whether s can stand in quotes in a header. What cannot has no valid name in it.
+func quotable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
+}
+
+// askPassword makes a browser ask for a password, if one is of use.
+func (s *Server) askPassword(w http.ResponseWriter) (asked bool) {
+	realm, ok := s.guard.Realm()
+	if ok {
+		w.Header().Set("Www-Authenticate", `Basic realm="`+realm+`"`)
+	}
+	return ok
+}
+
+// lacks is for the log.
+func lacks(client access.Client, need access.Scope) error {
+	return fmt.Errorf("user %.100q lacks %.300s", client.User(), need)
 }
 
 // lacking is one item in the detail of an answer with 401, as registries have it.

@@ -81,7 +81,12 @@ func (s *Server) location(r *http.Request, path string) string {
 	if s.cfg.HTTPRelativeURLs {
 		return path
 	}
-	scheme := "http://"
+	return s.url(r, "http://", path)
+}
+
+// url makes path a URL on the host by which clients reach the registry. The scheme is plain if nothing else is known.
+func (s *Server) url(r *http.Request, plain, path string) string {
+	scheme := plain
 	if r.TLS != nil {
 		scheme = "https://"
 	}

@@ -85,8 +85,7 @@ func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-	if s.cfg.searchable() && !mayList && !client.Known() {
-		s.askPassword(w)
+	if s.cfg.searchable() && !mayList && !client.Known() && s.askPassword(w) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}
 	if _, err := w.Write([]byte(page.String())); err != nil {

@@ -1,0 +1,130 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Config has the keys of a flavor that this package reads. Zero means the default.
+type Config struct {
+	// Auth is how clients prove who they are: htpasswd, by a password; token, by what another server has signed; or
+	// none. Default: what the keys below are for, if some are set, else none, and everybody may do everything.
+	Auth string `yaml:"auth"`
+
+	// HtpasswdPath is the file with users and their passwords, which is read again when it changes.
+	HtpasswdPath string `yaml:"auth_htpasswd_path"`
+
+	// HtpasswdRealm is what clients tell the person they ask for a password. Default: Registry.
+	HtpasswdRealm string `yaml:"auth_htpasswd_realm"`
+
+	// Rules say who may do what; whatever they do not allow is forbidden. Default: everyone who has logged in may do
+	// everything. With tokens of another server, that decides.
+	Rules []Rule `yaml:"access"`
+
+	// Groups are the users of each group that rules name.
+	Groups map[string][]string `yaml:"groups"`
+
+	// Admins are the users who may do everything, whatever the rules say.
+	Admins []string `yaml:"admins"`
+
+	// TokenRealm is the URL where clients get tokens, TokenService what they ask for there, and TokenIssuer who has to
+	// have issued a token. All three are needed.
+	TokenRealm   string `yaml:"auth_token_realm"`
+	TokenService string `yaml:"auth_token_service"`
+	TokenIssuer  string `yaml:"auth_token_issuer"`
+
+	// TokenRootCertBundle is a file of certificates in PEM, and TokenJWKS one of public keys: those that sign tokens, or
+	// certificates. One of them is needed.
+	TokenRootCertBundle string `yaml:"auth_token_rootcertbundle"`
+	TokenJWKS           string `yaml:"auth_token_jwks"`
+
+	// TokenSigningAlgorithms are those that are accepted. Default: EdDSA, and ES, PS and RS with 256, 384 and 512 bits.
+	TokenSigningAlgorithms []string `yaml:"auth_token_signingalgorithms"`
+
+	// TokenAutoRedirect makes the realm the path TokenAutoRedirectPath of the host that a client asks for, by https.
+	// Default of the path: /auth/token.
+	TokenAutoRedirect     bool   `yaml:"auth_token_autoredirect"`
+	TokenAutoRedirectPath string `yaml:"auth_token_autoredirectpath"`
+}
+
+const (
+	authNone     = "none"
+	authHtpasswd = "htpasswd"
+	authToken    = "token"
+)
+
+// auth returns how clients prove who they are. What is named is meant, as in registry:2: a registry that was to ask for
+// passwords must not be open because one of several variables is not set.
+func (c Config) auth() string {
+	switch {
+	case c.Auth != "":
+		return strings.ToLower(c.Auth)
+	case c.HtpasswdPath != "":
+		return authHtpasswd
+	case c.TokenRealm != "" || c.TokenRootCertBundle != "" || c.TokenJWKS != "":
+		return authToken
+	}
+	return authNone
+}
+
+// Check returns what is wrong with c, as far as that can be told without opening anything.
+func (c Config) Check() error {
+	auth := c.auth()
+	if auth != authHtpasswd && (c.Rules != nil || len(c.Groups) > 0 || len(c.Admins) > 0) {
+		return fmt.Errorf("access: rules, admins and groups are about users of auth: htpasswd, and auth is %s", auth)
+	}
+	switch auth {
+	case authNone:
+		return nil
+	case authHtpasswd:
+		return c.checkHtpasswd()
+	case authToken:
+		return c.checkToken()
+	}
+	return fmt.Errorf("auth: %q is none of htpasswd, token and none", c.Auth)
+}
+
+func (c Config) checkHtpasswd() error {
+	if c.HtpasswdPath == "" {
+		return errors.New("auth: htpasswd needs a file with users: name it in auth_htpasswd_path")
+	}
+	if err := checkQuoted("auth_htpasswd_realm", c.HtpasswdRealm); err != nil {
+		return err
+	}
+	_, err := newPolicy(c)
+	return err
+}
+
+func (c Config) checkToken() error {
+	if c.TokenRealm == "" && !c.TokenAutoRedirect {
+		return errors.New("auth: token needs the URL where clients get one: name it in auth_token_realm")
+	}
+	for _, needed := range []struct{ key, value string }{
+		{"auth_token_service", c.TokenService}, {"auth_token_issuer", c.TokenIssuer},
+		{"auth_token_rootcertbundle, or auth_token_jwks", c.TokenRootCertBundle + c.TokenJWKS},
+	} {
+		if needed.value == "" {
+			return fmt.Errorf("auth: token needs %s as well", needed.key)
+		}
+	}
+	for key, value := range map[string]string{
+		"auth_token_realm": c.TokenRealm, "auth_token_service": c.TokenService, "auth_token_autoredirectpath": c.TokenAutoRedirectPath,
+	} {
+		if err := checkQuoted(key, value); err != nil {
+			return err
+		}
+	}
+	_, err := algorithms(c.TokenSigningAlgorithms)
+	return err
+}
+
+// checkQuoted returns an error unless the value of a key can stand in quotes in a header.
+func checkQuoted(key, value string) error {
+	for _, r := range value {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return fmt.Errorf("%s: %q cannot stand in a header: use ASCII without quotes and backslashes", key, value)
+		}
+	}
+	return nil
+}
