@@ -21,7 +21,7 @@ const (
 	requestsAtOnce = 8
 
 	// cleanTimeout bounds the time that is spent on temporary objects after a call.
-	cleanTimeout = 30 * time.Second
+	cleanTimeout = 10 * time.Second
 
 	// tempFolder is where objects are that are no result. Their keys end in .tmp, so that List passes them over.
 	tempFolder = "parfait/tmp/"
@@ -54,11 +54,19 @@ func (d *Driver) Compose(ctx context.Context, dst string, srcs ...string) error 
 // says so with status 500.
 func (d *Driver) composed(ctx context.Context, dst string, srcs []string, err error) error {
 	if code := status(err); code == http.StatusNotFound || code == http.StatusInternalServerError {
+		g, looking := errgroup.WithContext(ctx)
+		g.SetLimit(requestsAtOnce)
 		for _, src := range srcs {
-			_, err := d.object(src).Attrs(ctx)
-			if err = failure(ctx, "compose", src, err); errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+			g.Go(func() error {
+				_, err := d.object(src).Attrs(looking)
+				if err = failure(looking, "compose", src, err); errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				return nil
+			})
+		}
+		if absent := g.Wait(); absent != nil {
+			return absent
 		}
 	}
 	return failure(ctx, "compose", dst, err)
@@ -85,7 +93,7 @@ type composition struct {
 // reduce concatenates sources into temporary objects until few enough are left.
 func (c *composition) reduce(ctx context.Context, srcs []string) ([]string, error) {
 	for len(srcs) > composeMax {
-		g, ctx := errgroup.WithContext(ctx)
+		var g errgroup.Group // that ends none when one fails: the server would go on with them, and clean come too early
 		g.SetLimit(requestsAtOnce)
 		var level []string
 		for excess := len(srcs) - composeMax; excess > 0 && len(srcs) > 1; {
@@ -105,7 +113,8 @@ func (c *composition) reduce(ctx context.Context, srcs []string) ([]string, erro
 	return srcs, nil
 }
 
-// clean removes the temporary objects, though the context of the call may have ended. What is left a sweep removes.
+// clean removes the temporary objects, though the context of the call may have ended. What it cannot remove, or what the
+// server makes of a request after that has been cancelled, is left for a sweep.
 func (c *composition) clean(ctx context.Context) {
 	if len(c.temps) == 0 {
 		return

@@ -6,9 +6,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-
-	"github.com/parfait-registry/parfait/drivers"
-	"github.com/parfait-registry/parfait/drivers/parts"
 )
 
 // Config has the keys of a flavor that are for Google Cloud Storage. Make one with [NewConfig].
@@ -116,7 +113,7 @@ func (c Config) server() (server, error) {
 		return server{URL: u, key: variable, emulator: true}, err
 	}
 	if !c.Secure {
-		return server{}, errors.New("gs_secure: Google takes no credentials without https; false is for a gcs_endpoint of one's own")
+		return server{}, errors.New("gs_secure: Google takes no credentials without https; false is for one's own gcs_endpoint")
 	}
 	return server{URL: &url.URL{Scheme: "https", Host: google}, key: "gcs_endpoint"}, nil
 }
@@ -147,11 +144,3 @@ func parseEndpoint(key, endpoint string, secure bool) (*url.URL, error) {
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
-
-// limits are what the parts of uploads are bounded by. The library holds one more copy of the part that is on its way.
-func (c Config) limits() parts.Config {
-	return parts.Config{Size: c.PartSize, Buffers: c.Buffers, Copies: 1}
-}
-
-// prefix is what all names in the bucket begin with.
-func (c Config) prefix() (string, error) { return drivers.Prefix(c.Path) }

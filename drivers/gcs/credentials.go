@@ -17,6 +17,8 @@ import (
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/credentials"
 	"cloud.google.com/go/storage"
+
+	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
 // An identity is who the driver is to the server.
@@ -40,7 +42,7 @@ type accountKey struct {
 // not trusted with them; a key file serves to sign URLs then.
 func findCredentials(ctx context.Context, cfg Config, where server, transport http.RoundTripper) (identity, error) {
 	options := &credentials.DetectOptions{
-		Scopes: []string{storage.ScopeReadWrite, "https://www.googleapis.com/auth/cloud-platform"},
+		Scopes: []string{storage.ScopeReadWrite},
 		Client: &http.Client{Transport: transport},
 	}
 	var who identity
@@ -60,7 +62,11 @@ func findCredentials(ctx context.Context, cfg Config, where server, transport ht
 	if who.credentials == nil {
 		return who, nil
 	}
-	if _, err := who.credentials.Token(ctx); err != nil {
+	err = retry.Do(ctx, transient, func() error {
+		_, err := who.credentials.Token(ctx)
+		return err
+	})
+	if err != nil {
 		return identity{}, explainToken(err)
 	}
 	return who, nil
@@ -92,6 +98,7 @@ func readKeyfile(path string, options *credentials.DetectOptions) (identity, err
 
 // detectCredentials finds the application default credentials.
 func detectCredentials(options *credentials.DetectOptions) (identity, error) {
+	options.Scopes = append(options.Scopes, "https://www.googleapis.com/auth/cloud-platform") // to have URLs signed
 	creds, err := credentials.DetectDefault(options)
 	if err != nil {
 		return identity{}, fmt.Errorf("it names no file, and there are no default credentials: %w", brief(err))
@@ -140,11 +147,12 @@ const maxSkew = 5 * time.Minute
 // explainToken says why there was no token.
 func explainToken(err error) error {
 	e, ok := errors.AsType[*auth.Error](err)
-	if !ok || e.Response == nil {
+	if !ok || e.Response == nil || transient(err) {
 		return fmt.Errorf("gcs_keyfile: no token for the credentials: %w", brief(err))
 	}
 	if skew := skewOf(e.Response); skew.Abs() > maxSkew {
-		return fmt.Errorf("gcs_keyfile: the credentials were refused, and this machine's clock is %v off: set it right", skew.Round(time.Second))
+		return fmt.Errorf("gcs_keyfile: the credentials were refused, and this machine's clock is %v off: set it right",
+			skew.Round(time.Second))
 	}
 	return fmt.Errorf("gcs_keyfile: the credentials were refused: %w", brief(err))
 }

@@ -1,7 +1,9 @@
 package gcs
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -99,16 +101,9 @@ func (e *briefError) Unwrap() error { return e.err }
 func brief(err error) error {
 	text := err.Error()
 	if e, ok := errors.AsType[*googleapi.Error](err); ok {
-		text = e.Message
-		if text == "" {
-			text = http.StatusText(e.Code)
-		}
-		text = fmt.Sprintf("status %d, %s", e.Code, text)
+		text = fmt.Sprintf("status %d, %s", e.Code, cmp.Or(e.Message, http.StatusText(e.Code)))
 	} else if e, ok := errors.AsType[*auth.Error](err); ok && e.Response != nil {
-		text = e.Error()
-		if strings.Contains(text, "\n") { // the whole answer is in it
-			text = fmt.Sprintf("auth: status %d", e.Response.StatusCode)
-		}
+		text = refusal(e)
 	} else if e, ok := errors.AsType[*url.Error](err); ok {
 		text = e.Err.Error() // the URL is long, and says nothing that the key does not
 	}
@@ -118,4 +113,14 @@ func brief(err error) error {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"
 	}
 	return &briefError{text, err}
+}
+
+// refusal is what the server of tokens had to say.
+func refusal(e *auth.Error) string {
+	var answer struct {
+		Code string `json:"error"`
+		Text string `json:"error_description"`
+	}
+	_ = json.Unmarshal(e.Body, &answer) // whoever answers something else has said nothing
+	return fmt.Sprintf("status %d, %s %s", e.Response.StatusCode, answer.Code, answer.Text)
 }

@@ -19,9 +19,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
-	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/httptransport"
 	"cloud.google.com/go/storage"
 	"github.com/googleapis/gax-go/v2"
@@ -34,15 +34,16 @@ import (
 
 // A Driver stores in one bucket. Make one with [Open].
 type Driver struct {
-	bucket *storage.BucketHandle
-	http   *http.Client // sends credentials, if there are any
-	media  string       // URL of all objects
-	prefix string
+	name   string // of the bucket
+	prefix string // of all objects
 	pool   *parts.Pool
 	log    *slog.Logger
 
 	who      identity
-	insecure bool // whether the server speaks http
+	http     *http.Client // sends credentials, if there are any
+	bucket   *storage.BucketHandle
+	media    string // URL of the bucket's objects
+	insecure bool   // whether that is http
 }
 
 var (
@@ -67,19 +68,40 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	d, err := newDriver(cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	transport := newTransport()
 	who, err := findCredentials(ctx, cfg, where, transport)
 	if err != nil {
 		return nil, err
 	}
-	d, err := connect(ctx, cfg, where, who, transport, log)
+	if err := d.connect(ctx, where, who, transport); err != nil {
+		return nil, fmt.Errorf("%s: %w", where.key, brief(err))
+	}
+	if verb, err := d.probe(ctx); err != nil {
+		return nil, explain(cfg, where, verb, err)
+	}
+	return d, nil
+}
+
+// newDriver returns one that is not connected yet.
+func newDriver(cfg Config, log *slog.Logger) (*Driver, error) {
+	name, err := cfg.bucket()
 	if err != nil {
 		return nil, err
 	}
-	if err := d.probe(ctx); err != nil {
-		return nil, explain(cfg, where, err)
+	prefix, err := drivers.Prefix(cfg.Path)
+	if err != nil {
+		return nil, err
 	}
-	return d, nil
+	// The library holds one more copy of the part that is on its way.
+	pool, err := parts.NewPool(parts.Config{Size: cfg.PartSize, Buffers: cfg.Buffers, Copies: 1})
+	if err != nil {
+		return nil, err
+	}
+	return &Driver{name: name, prefix: prefix, pool: pool, log: log}, nil
 }
 
 // newTransport returns one that speaks HTTP/1: a connection for each large object is faster than one for all.
@@ -97,53 +119,34 @@ func newTransport() *http.Transport {
 	}
 }
 
-// connect makes a driver, without a request.
-func connect(ctx context.Context, cfg Config, where server, who identity, transport http.RoundTripper, log *slog.Logger) (*Driver, error) {
-	bucket, err := cfg.bucket()
-	if err != nil {
-		return nil, err
+// connect makes the clients, without a request.
+func (d *Driver) connect(ctx context.Context, where server, who identity, transport http.RoundTripper) error {
+	d.http = &http.Client{
+		Transport: transport,
+		// Credentials go along with every request, and so would to wherever the server redirects.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	prefix, err := cfg.prefix()
-	if err != nil {
-		return nil, err
-	}
-	pool, err := parts.NewPool(cfg.limits())
-	if err != nil {
-		return nil, err
-	}
-	client, library, err := newClients(ctx, where, who.credentials, transport)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where.key, brief(err))
-	}
-	return &Driver{
-		bucket: library.Bucket(bucket).Retryer(
-			storage.WithPolicy(storage.RetryAlways),
-			storage.WithBackoff(backoff()),
-			storage.WithMaxAttempts(retry.Attempts),
-			storage.WithErrorFunc(transient)),
-		http:     client,
-		media:    where.String() + "/storage/v1/b/" + bucket + "/o/",
-		prefix:   prefix,
-		pool:     pool,
-		log:      log,
-		who:      who,
-		insecure: where.Scheme == "http",
-	}, nil
-}
-
-// newClients returns a client that sends creds, and Google's library over it.
-func newClients(ctx context.Context, where server, creds *auth.Credentials, transport http.RoundTripper) (*http.Client, *storage.Client, error) {
-	client := &http.Client{Transport: transport}
 	as := option.WithoutAuthentication()
-	if creds != nil {
-		if err := httptransport.AddAuthorizationMiddleware(client, creds); err != nil {
-			return nil, nil, err
+	if who.credentials != nil {
+		if err := httptransport.AddAuthorizationMiddleware(d.http, who.credentials); err != nil {
+			return err
 		}
-		as = option.WithAuthCredentials(creds)
+		as = option.WithAuthCredentials(who.credentials)
 	}
-	library, err := storage.NewClient(ctx, option.WithHTTPClient(client), as,
-		option.WithEndpoint(where.String()+"/storage/v1/"), storage.WithDisabledClientMetrics())
-	return client, library, err
+	api := where.String() + "/storage/v1/"
+	client, err := storage.NewClient(ctx, option.WithHTTPClient(d.http), as, option.WithEndpoint(api),
+		storage.WithDisabledClientMetrics())
+	if err != nil {
+		return err
+	}
+	d.bucket = client.Bucket(d.name).Retryer(
+		storage.WithPolicy(storage.RetryAlways),
+		storage.WithBackoff(backoff()),
+		storage.WithMaxAttempts(retry.Attempts),
+		storage.WithErrorFunc(transient))
+	d.media = api + "b/" + url.PathEscape(d.name) + "/o/"
+	d.who, d.insecure = who, where.Scheme == "http"
+	return nil
 }
 
 // backoff is the policy of package retry in the library's form.

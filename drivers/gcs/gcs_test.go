@@ -2,9 +2,12 @@ package gcs_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,16 +21,38 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run has the tests trust the certificate of package httptest.
+func run(m *testing.M) int {
+	tls := httptest.NewTLSServer(nil)
+	defer tls.Close()
+	file, err := os.CreateTemp("", "*.pem")
+	if err != nil {
+		panic(err)
+	}
+	defer os.Remove(file.Name())
+	if err := pem.Encode(file, &pem.Block{Type: "CERTIFICATE", Bytes: tls.Certificate().Raw}); err != nil {
+		panic(err)
+	}
+	os.Setenv("SSL_CERT_FILE", file.Name())
+	if _, err := x509.SystemCertPool(); err != nil { // which is read but once
+		panic(err)
+	}
+	os.Unsetenv("SSL_CERT_FILE")
+	return harness.Run(m)
+}
 
 // TestDriver has the server keep objects in memory: on disk it gives each a file with an escaped name, which is too
 // long for some keys.
 func TestDriver(t *testing.T) {
+	t.Parallel()
 	s := inMemory(t)
 	drivertest.Run(t, func(t *testing.T) drivers.Driver { return open(t, config(t, s)) })
 }
 
 func TestDriver_Prefix(t *testing.T) {
+	t.Parallel()
 	s := inMemory(t)
 	drivertest.Run(t, func(t *testing.T) drivers.Driver {
 		cfg := config(t, s)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 
@@ -19,49 +18,35 @@ import (
 // probeFolder is where the objects of probes are.
 const probeFolder = "parfait/probe/"
 
-// probe does once what the driver is for.
-func (d *Driver) probe(ctx context.Context) error {
+// probe does once what the driver is for. It returns what it was about when it failed.
+func (d *Driver) probe(ctx context.Context) (verb string, err error) {
 	const text = "Parfait wrote this to see whether it can, and is about to delete it.\n"
 	key := probeFolder + strings.ToLower(rand.Text())
 	for _, err := range d.list(ctx, key, "") {
 		if err != nil {
-			return &probeError{"list", err}
+			return "list", err
 		}
 	}
-	s := &sink{d: d, key: key}
+	s := &sink{ctx: ctx, d: d, key: key}
 	if err := retry.Do(ctx, transient, func() error { return s.put(ctx, []byte(text)) }); err != nil {
-		return &probeError{"write", err}
+		return "write", err
 	}
 	_, readErr := drivers.ReadAll(ctx, d, key, int64(len(text)))
 	if err := d.remove(ctx, key); err != nil {
-		return &probeError{"delete", err}
+		return "delete", err
 	}
-	if readErr != nil {
-		return &probeError{"read", readErr}
-	}
-	return nil
+	return "read", readErr
 }
-
-// A probeError says what cannot be done with objects.
-type probeError struct {
-	verb string
-	err  error
-}
-
-func (e *probeError) Error() string { return e.verb + " objects: " + e.err.Error() }
-func (e *probeError) Unwrap() error { return e.err }
 
 // explain says why a probe failed, and which key of the flavor to change.
-func explain(cfg Config, where server, probe error) error {
+func explain(cfg Config, where server, verb string, err error) error {
 	bucket, _ := cfg.bucket()
 	key := "gcs_bucket"
 	if cfg.Bucket == "" {
 		key = "boto_bucket"
 	}
-	err := probe
-	verb := "use"
-	if e, ok := errors.AsType[*probeError](probe); ok {
-		verb, err = e.verb, e.err
+	if e, ok := errors.AsType[*drivers.Error](err); ok {
+		err = e.Err
 	}
 	_, syntax := errors.AsType[*json.SyntaxError](err)
 	_, refused := errors.AsType[*auth.Error](err)
@@ -70,7 +55,7 @@ func explain(cfg Config, where server, probe error) error {
 		return explainToken(err)
 	case code == http.StatusUnauthorized:
 		return fmt.Errorf("gcs_keyfile: %s does not accept the credentials: %w", where.Host, brief(err))
-	case code == http.StatusForbidden, errors.Is(err, fs.ErrPermission):
+	case code == http.StatusForbidden:
 		return fmt.Errorf("gcs_keyfile: the credentials may not %s objects in bucket %q: %w", verb, bucket, brief(err))
 	case code == http.StatusNotFound:
 		return fmt.Errorf("%s: there is no bucket %q at %s", key, bucket, where.Host)
@@ -80,8 +65,8 @@ func explain(cfg Config, where server, probe error) error {
 		return fmt.Errorf("%s, gs_secure: %s speaks http, not https", where.key, where.Host)
 	case syntax:
 		return fmt.Errorf("%s: what answers at %s is no Google Cloud Storage: %w", where.key, where.Host, brief(err))
-	case code != 0 && !transient(err):
-		return fmt.Errorf("%s: cannot %s objects in bucket %q: %w", key, verb, bucket, brief(err))
+	case code == 0 || transient(err):
+		return fmt.Errorf("%s: cannot %s objects at %s: %w", where.key, verb, where.Host, brief(err))
 	}
-	return fmt.Errorf("%s: cannot reach %s: %w", where.key, where.Host, brief(err))
+	return fmt.Errorf("%s, %s: cannot %s objects in bucket %q at %s: %w", key, where.key, verb, bucket, where.Host, brief(err))
 }

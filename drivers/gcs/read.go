@@ -77,7 +77,7 @@ func (g *get) from(ctx context.Context, at int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept-Encoding", "gzip") // or else the server unpacks what somebody stored as gzip, and has no ranges then
+	req.Header.Set("Accept-Encoding", "gzip") // or the server unpacks what was stored as gzip, and has no ranges then
 	start := g.off + at
 	switch {
 	case g.n > 0:
@@ -89,20 +89,20 @@ func (g *get) from(ctx context.Context, at int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.accept(resp, start); err != nil {
+	if err := g.accept(req, resp); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
 	return resp.Body, nil
 }
 
-// accept checks that resp is what was asked for, from byte start on.
-func (g *get) accept(resp *http.Response, start int64) error {
+// accept checks that resp is what req asked for.
+func (g *get) accept(req *http.Request, resp *http.Response) error {
 	if err := googleapi.CheckResponse(resp); err != nil {
 		return err
 	}
-	if start > 0 && resp.StatusCode != http.StatusPartialContent {
-		return fmt.Errorf("asked for bytes from %d on, and got status %d", start, resp.StatusCode)
+	if asked := req.Header.Get("Range"); asked != "" && resp.StatusCode != http.StatusPartialContent {
+		return fmt.Errorf("asked for %s, and got status %d", asked, resp.StatusCode)
 	}
 	generation := resp.Header.Get("X-Goog-Generation")
 	if _, err := strconv.ParseUint(generation, 10, 64); err != nil {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Sweep implements [drivers.Sweeper]: it removes temporary objects, and those of probes. Uploads that were abandoned are no objects, and
-// Google's to forget.
+// Sweep implements [drivers.Sweeper]: it removes temporary objects, and those of probes. Uploads that were abandoned are
+// no objects, and Google's to forget.
 func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	var old []string
 	for _, folder := range []string{tempFolder, probeFolder} {
@@ -25,10 +25,10 @@ func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	return d.removeTemps(ctx, old)
 }
 
-// removeTemps removes temporary objects, and returns how many it has removed.
+// removeTemps removes temporary objects, as many as it can, and returns how many it has removed.
 func (d *Driver) removeTemps(ctx context.Context, keys []string) (int, error) {
 	var removed atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(requestsAtOnce)
 	for _, key := range keys {
 		g.Go(func() error {

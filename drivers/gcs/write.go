@@ -39,11 +39,12 @@ func (d *Driver) create(ctx context.Context, key, mark string) (drivers.Writer, 
 	if err := check(ctx, "create", key); err != nil {
 		return nil, err
 	}
-	return parts.NewWriter(ctx, d.pool, &sink{d: d, key: key, mark: mark}, 1), nil
+	return parts.NewWriter(ctx, d.pool, &sink{ctx: ctx, d: d, key: key, mark: mark}, 1), nil
 }
 
 // A sink is where the parts of one object go.
 type sink struct {
+	ctx  context.Context // of the writer
 	d    *Driver
 	key  string
 	mark string // for an object that must be new: tells it from that of any other writer
@@ -101,8 +102,7 @@ func (s *sink) isOurs(ctx context.Context) bool {
 // Begin implements [parts.Sink]. The upload itself begins with the first part.
 func (s *sink) Begin(ctx context.Context) error {
 	ctx, s.cancel = context.WithCancel(ctx)
-	// The library bounds the tries of a part by time alone, and asks about each answer, good ones too.
-	failed := 0
+	failed := 0 // tries in a row: the library bounds those of a part by time alone, and asks about good answers too
 	o := s.d.object(s.key).Retryer(storage.WithErrorFunc(func(err error) bool {
 		if err == nil {
 			failed = 0
@@ -138,5 +138,5 @@ func (s *sink) Abort(context.Context) error {
 
 // Failure implements [parts.Sink].
 func (s *sink) Failure(op string, err error) error {
-	return failure(context.Background(), op, s.key, err)
+	return failure(s.ctx, op, s.key, err)
 }
