@@ -134,7 +134,7 @@ func buildParfait(root string) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	args := []string{"build", "-buildvcs=false", "-ldflags", "-X main.version=test", "-o", filepath.Join(dir, "parfait")}
+	args := []string{"build", "-buildvcs=false", "-tags", "disable_grpc_modules", "-ldflags", "-X main.version=test", "-o", filepath.Join(dir, "parfait")}
 	cgo := "CGO_ENABLED=0"
 	if os.Getenv("PARFAIT_RACE") == "1" {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
