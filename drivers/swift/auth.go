@@ -16,11 +16,11 @@ const defaultDomain = "Default"
 // newConnection tells the library how to log in. It is used for nothing else.
 func newConnection(cfg Config, transport http.RoundTripper) *ncw.Connection {
 	c := &ncw.Connection{
-		AuthUrl: cfg.AuthURL, AuthVersion: cfg.AuthVersion, UserName: cfg.User, ApiKey: cfg.Password,
+		AuthUrl: cfg.AuthURL, AuthVersion: cfg.version(), UserName: cfg.User, ApiKey: cfg.Password,
 		Tenant: cfg.TenantName, TenantId: cfg.TenantID, Region: cfg.RegionName, UserAgent: "parfait",
-		EndpointType: ncw.EndpointType(cmp.Or(cfg.EndpointType, "public")), Transport: transport,
+		EndpointType: ncw.EndpointType(cfg.endpoint()), Transport: transport,
 	}
-	if cfg.AuthVersion == 3 {
+	if cfg.version() == 3 {
 		c.Domain, c.DomainId = cfg.DomainName, cfg.DomainID
 		c.TenantDomain, c.TenantDomainId = cfg.TenantDomainName, cfg.TenantDomainID
 		if c.Domain == "" && c.DomainId == "" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ const abortTimeout = 30 * time.Second
 // source and dst share their segments. Several sources are copied by Swift into segments of dst; but if all are no more
 // than one part, it is better to stream them, so that dst becomes a small object.
 func (d *Driver) Compose(ctx context.Context, dst string, srcs ...string) error {
-	for _, key := range append(srcs, dst) {
+	for _, key := range slices.Concat(srcs, []string{dst}) {
 		if err := check(ctx, "compose", key); err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (d *Driver) share(ctx context.Context, dst, src string) error {
 		header: map[string]string{"X-Newest": "true"},
 	}, func(resp *http.Response) (err error) {
 		defer resp.Body.Close()
-		if id = resp.Header.Get(idHeader); id == "" || resp.Header.Get("X-Static-Large-Object") == "" {
+		if id = resp.Header.Get(idHeader); id == "" || !isLarge(resp.Header) {
 			return fmt.Errorf("a source that is no large object of this driver: %w", errors.ErrUnsupported)
 		}
 		manifest, err = io.ReadAll(io.LimitReader(resp.Body, maxManifest))

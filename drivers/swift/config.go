@@ -1,10 +1,12 @@
 package swift
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/parfait-registry/parfait/drivers"
@@ -14,8 +16,8 @@ import (
 type Config struct {
 	// AuthURL is where to log in, such as https://host:5000/v3. No default.
 	AuthURL string `yaml:"swift_authurl"`
-	// AuthVersion is that of the identity service: 1, 2 or 3. 0 reads it off AuthURL.
-	AuthVersion int `yaml:"swift_auth_version"`
+	// AuthVersion is that of the identity service: 1, 2 or 3, or such as 2.0. Default: what AuthURL says.
+	AuthVersion string `yaml:"swift_auth_version"`
 	// User and Password are the credentials. No default.
 	User     string `yaml:"swift_user"`
 	Password string `yaml:"swift_password" flavor:"secret"`
@@ -30,8 +32,8 @@ type Config struct {
 	TenantDomainID   string `yaml:"swift_tenant_domain_id"`
 	// RegionName picks one of several object stores; for versions 2 and 3. Default: the first one.
 	RegionName string `yaml:"swift_region_name"`
-	// EndpointType is which of the store's URLs to use: public, internal or admin; for versions 2 and 3. Default:
-	// public. Signed URLs are public ones in any case.
+	// EndpointType is which of the store's URLs to use: public, internal or admin, or publicURL and so on; for versions
+	// 2 and 3. Default: public. Signed URLs are public ones in any case.
 	EndpointType string `yaml:"swift_endpoint_type"`
 	// ObjectStorageURL is the URL of the account, such as https://host/v1/AUTH_1234, for a store whose identity service
 	// does not tell it, or not the right one. Signed URLs begin with it as well. Default: what the identity service says.
@@ -102,25 +104,39 @@ func checkURL(text string) error {
 	return nil
 }
 
-// checkVersion finds out the version of the identity service, and whether the other keys fit it.
+// checkVersion says what keeps the other keys from fitting the version of the identity service.
 func (cfg *Config) checkVersion() error {
-	if cfg.AuthVersion == 0 {
-		cfg.AuthVersion = versionOf(cfg.AuthURL)
-	}
-	if cfg.AuthVersion < 1 || cfg.AuthVersion > 3 {
+	version := cfg.version()
+	switch {
+	case version == 0 && cfg.AuthVersion == "":
 		return fmt.Errorf("swift_auth_version: swift_authurl %s does not show which of 1, 2 or 3 it is, so it has to be set",
 			cfg.AuthURL)
+	case version == 0:
+		return fmt.Errorf("swift_auth_version: %q is none of 1, 2 and 3", cfg.AuthVersion)
 	}
-	switch cfg.EndpointType {
-	case "", "public":
+	switch kind := cfg.endpoint(); kind {
+	case "public":
 	case "internal", "admin":
-		if cfg.AuthVersion == 1 {
-			return fmt.Errorf("swift_endpoint_type: version 1 of the identity service knows no %q", cfg.EndpointType)
+		if version == 1 {
+			return fmt.Errorf("swift_endpoint_type: version 1 of the identity service knows no %q", kind)
 		}
 	default:
 		return fmt.Errorf("swift_endpoint_type: %q is none of public, internal and admin", cfg.EndpointType)
 	}
 	return nil
+}
+
+// endpoint is EndpointType in Swift's own word.
+func (cfg *Config) endpoint() string {
+	return cmp.Or(strings.ToLower(strings.TrimSuffix(cfg.EndpointType, "URL")), "public")
+}
+
+// version is that of the identity service, or 0 if it cannot be told.
+func (cfg *Config) version() int {
+	if cfg.AuthVersion == "" || cfg.AuthVersion == "0" {
+		return versionOf(cfg.AuthURL)
+	}
+	return versionNamed("v" + strings.TrimPrefix(cfg.AuthVersion, "v"))
 }
 
 // versionOf reads the version off the components of a path such as /auth/v1.0, /v2.0 or /identity/v3.
@@ -130,11 +146,15 @@ func versionOf(authURL string) int {
 		return 0
 	}
 	for component := range strings.SplitSeq(path.Clean(u.Path), "/") {
-		for version, name := range []string{"v0", "v1", "v2", "v3"} {
-			if component == name || strings.HasPrefix(component, name+".") {
-				return version
-			}
+		if version := versionNamed(component); version != 0 {
+			return version
 		}
 	}
 	return 0
+}
+
+// versionNamed is the version that v3 or v2.0 is the name of, or 0.
+func versionNamed(name string) int {
+	major, _, _ := strings.Cut(name, ".")
+	return max(0, slices.Index([]string{"", "v1", "v2", "v3"}, major))
 }

@@ -15,6 +15,12 @@ import (
 	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
+// tolerance is what two clocks may differ by, one of which tells whole seconds.
+const tolerance = 2 * time.Second
+
+// probes is what the keys of probes begin with.
+const probes = "parfait/probe/"
+
 // connect logs in, learns about the cluster, and sees to it that there is a container.
 func (d *Driver) connect(ctx context.Context, cfg Config) error {
 	var base string
@@ -38,8 +44,8 @@ func (d *Driver) connect(ctx context.Context, cfg Config) error {
 	}
 	err = d.client.do(ctx, request{method: http.MethodHead}, func(resp *http.Response) error {
 		resp.Body.Close()
-		if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-			d.client.skew = time.Until(t).Round(time.Second)
+		if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil && time.Until(t).Abs() > tolerance {
+			d.client.skew = time.Until(t)
 		}
 		return nil
 	})
@@ -56,13 +62,13 @@ func (d *Driver) probe(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return cfg.explainLogin(ctx, err)
 	}
-	name := d.name("parfait/probe/" + newID())
+	name := d.name(probes + newID())
 	for _, step := range []struct {
 		verb string
 		do   func() error
 	}{
 		{"list", func() error {
-			for _, err := range d.rows(ctx, "parfait/probe/", "", segments) {
+			for _, err := range d.rows(ctx, probes, "", segments) {
 				return err
 			}
 			return nil
@@ -124,7 +130,7 @@ func (cfg *Config) explainLogin(ctx context.Context, err error) error {
 	case 0:
 		return cfg.explainNoStorage()
 	case http.StatusUnauthorized, http.StatusForbidden:
-		if cfg.AuthVersion > 1 {
+		if cfg.version() > 1 {
 			text += "; swift_tenant_name, and swift_domain_name for version 3, count as well"
 		}
 		return fmt.Errorf("swift_user, swift_password: %s does not let user %q in: %s", cfg.AuthURL, cfg.User, text)
@@ -132,7 +138,7 @@ func (cfg *Config) explainLogin(ctx context.Context, err error) error {
 		return fmt.Errorf("swift_tenant_name, swift_domain_name: %s does not understand them: %s", cfg.AuthURL, text)
 	}
 	return fmt.Errorf("swift_authurl: %s answers as no identity service of version %d (see swift_auth_version) does: %s",
-		cfg.AuthURL, cfg.AuthVersion, text)
+		cfg.AuthURL, cfg.version(), text)
 }
 
 func (cfg *Config) explainNoAnswer(ctx context.Context, err error) error {
@@ -140,7 +146,7 @@ func (cfg *Config) explainNoAnswer(ctx context.Context, err error) error {
 	_, kind := errors.AsType[*json.UnmarshalTypeError](err)
 	if syntax || kind {
 		return fmt.Errorf("swift_authurl: %s answers as no identity service of version %d (see swift_auth_version) does",
-			cfg.AuthURL, cfg.AuthVersion)
+			cfg.AuthURL, cfg.version())
 	}
 	if e, ok := errors.AsType[*loginError](err); ok {
 		err = e.err
@@ -149,12 +155,9 @@ func (cfg *Config) explainNoAnswer(ctx context.Context, err error) error {
 }
 
 func (cfg *Config) explainNoStorage() error {
-	kind := cfg.EndpointType
-	if kind == "" {
-		kind = "public"
-	}
+	kind := cfg.endpoint()
 	switch {
-	case cfg.AuthVersion == 1:
+	case cfg.version() == 1:
 		return fmt.Errorf("swift_authurl: %s answers as no identity service of version 1 (see swift_auth_version) does", cfg.AuthURL)
 	case cfg.RegionName != "":
 		return fmt.Errorf("swift_region_name: %s names no %s object store in region %q (see swift_endpoint_type)",

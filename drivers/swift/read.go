@@ -68,8 +68,12 @@ func ranged(off, n int64) map[string]string {
 	return map[string]string{}
 }
 
-// errBody says that an answer is not what was asked for. Swift may answer so when an object is replaced meanwhile.
-var errBody = fmt.Errorf("the answer begins elsewhere: %w", io.ErrUnexpectedEOF)
+var (
+	// errBegin says that an answer is not what was asked for, as may be when an object is replaced at that moment.
+	errBegin = fmt.Errorf("the answer begins elsewhere: %w", io.ErrUnexpectedEOF)
+	// errLength says that something between Swift and here changes what Swift answers.
+	errLength = errors.New("the answer does not tell the length of the object: is there a proxy that compresses?")
+)
 
 // checkBody makes sure that the body of resp begins at off, and that an early end of it will be noticed. It closes the
 // body if not.
@@ -78,11 +82,15 @@ func checkBody(resp *http.Response, off int64) error {
 	if resp.StatusCode == http.StatusPartialContent {
 		begins = resp.Header.Get("Content-Range")
 	}
-	if resp.ContentLength >= 0 && strings.HasPrefix(begins, fmt.Sprintf("bytes %d-", off)) {
-		return nil
+	switch {
+	case resp.ContentLength < 0:
+		resp.Body.Close()
+		return errLength
+	case !strings.HasPrefix(begins, fmt.Sprintf("bytes %d-", off)):
+		resp.Body.Close()
+		return errBegin
 	}
-	resp.Body.Close()
-	return errBody
+	return nil
 }
 
 // pastEnd returns the size of the object if err says that a range begins at its end or after it.
@@ -122,7 +130,10 @@ func (o *object) reopen(read int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return resp.Body, checkBody(resp, o.off+read)
+	if err := checkBody(resp, o.off+read); err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }
 
 func (o *object) Read(p []byte) (int, error) {
@@ -148,6 +159,9 @@ func (d *Driver) Stat(ctx context.Context, key string) (drivers.Object, error) {
 func (d *Driver) stat(ctx context.Context, key string) (o drivers.Object, err error) {
 	err = d.client.do(ctx, request{method: http.MethodHead, object: d.name(key)}, func(resp *http.Response) error {
 		resp.Body.Close()
+		if resp.ContentLength < 0 {
+			return errLength
+		}
 		o = drivers.Object{Key: key, Size: resp.ContentLength, ModTime: modTime(resp.Header)}
 		return nil
 	})

@@ -23,8 +23,37 @@ type tree struct {
 }
 
 // Sweep implements [drivers.Sweeper]: it removes the segments of large objects that are no more, or never came to be, in
-// the second sweep that finds them so. It asks for one object for each large object there is. It counts folders.
+// the second sweep that finds them so, and what was left by an [Open] that was cut off. It asks for one object for each
+// large object there is. It counts folders and objects.
 func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
+	n, err := d.sweepProbes(ctx, age)
+	if err != nil {
+		return n, failure(ctx, "sweep", probes, err)
+	}
+	folders, err := d.sweepFolders(ctx, age)
+	if err != nil {
+		err = failure(ctx, "sweep", segments, err)
+	}
+	return n + folders, err
+}
+
+func (d *Driver) sweepProbes(ctx context.Context, age time.Duration) (n int, err error) {
+	for r, err := range d.rows(ctx, probes, "", "") {
+		if err == nil && d.client.now().Sub(r.modTime()) < age {
+			continue
+		}
+		if err == nil {
+			err = d.remove(ctx, r.Name)
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (d *Driver) sweepFolders(ctx context.Context, age time.Duration) (int, error) {
 	var removed atomic.Int64
 	g, groupCtx := errgroup.WithContext(ctx)
 	g.SetLimit(sweepAtOnce)
@@ -42,9 +71,6 @@ func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
 		})
 	}
 	err := g.Wait()
-	if err != nil {
-		err = failure(ctx, "sweep", segments, err)
-	}
 	return int(removed.Load()), err
 }
 
@@ -125,13 +151,14 @@ func (d *Driver) sweepFolder(ctx context.Context, t *tree, age time.Duration) (g
 	return true, d.removeAll(ctx, last)
 }
 
-// owned reports whether one of the owners has a manifest that names the segments. The last one that was added has.
+// owned reports whether one of the owners has a manifest that names the segments. The last one that was added has. A
+// manifest without an id, which somebody who set other metadata has taken from it, may well be the one.
 func (d *Driver) owned(ctx context.Context, t *tree) (bool, error) {
 	slices.SortFunc(t.owners, func(a, b row) int { return b.modTime().Compare(a.modTime()) })
 	for _, r := range t.owners {
-		owned, err := d.holds(ctx, strings.TrimPrefix(r.Name, t.path()+owners), t.id)
-		if owned || err != nil {
-			return owned, err
+		id, large, err := d.identity(ctx, strings.TrimPrefix(r.Name, t.path()+owners))
+		if err != nil || id == t.id || large && id == "" {
+			return err == nil, err
 		}
 	}
 	return false, nil

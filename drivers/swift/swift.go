@@ -12,12 +12,12 @@
 // rule instead:
 //
 //   - The segments of one upload are in a folder of their own, "~segments/<id>/", and a manifest names those of one
-//     folder only. It carries the id in its metadata.
+//     folder only. It carries the id in its metadata, and is taken for one of any folder if somebody removes that.
 //   - Before a manifest is stored at a key, an empty object "~segments/<id>/owner/<key>" is.
-//   - Only [Driver.Sweep] removes a folder whose manifest was ever asked for, and only if none of its owners has a
-//     manifest with its id, which it asks of the objects themselves and not of a listing. It does so in two sweeps: the
-//     first one that finds a folder without an owner leaves a mark in it, and a later one removes it if it finds the
-//     mark, old enough, and still no owner.
+//   - Only [Driver.Sweep] removes a folder once its manifest was asked for, and only if none of the keys that may own it
+//     has a manifest with its id, which it asks of the objects at those keys and not of a listing. It takes two sweeps:
+//     the first one that finds a folder without an owner leaves a mark in it, and a later one removes it if the mark is
+//     old enough and there still is no owner.
 //
 // A crash at any point thus leaves a folder that is swept later, never a manifest without its segments. The space of a
 // large object that was deleted or replaced is free after the second sweep that follows.

@@ -22,17 +22,29 @@ func TestSwift(t *testing.T) {
 		run  func(t *testing.T, s *harness.Swift)
 	}{
 		{"driver", testDriver},
-		{"driver, with a prefix", testDriverWithPrefix},
+		{"open", testOpen},
+		{"open/errors", testOpenErrors},
+		{"keystone", testKeystone},
+		{"token", testToken},
+		{"sign", testSign},
+		{"requests", testRequests},
+		{"listing", testListing},
+		{"create new", testCreateNew},
+		{"faults/bursts", testBursts},
+		{"faults/outage", testOutage},
+		{"faults/read", testRead},
+		{"faults/missing segment", testMissingSegment},
+		{"large/nesting", testNesting},
+		{"large/sharing", testSharing},
+		{"large/concatenation", testConcatenation},
+		{"large/sweep", testSweep},
+		{"large/crashes", testCrashes},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, s) })
 	}
 }
 
 func testDriver(t *testing.T, s *harness.Swift) {
-	drivertest.Run(t, func(t *testing.T) drivers.Driver { return open(t, config(t, s)) })
-}
-
-func testDriverWithPrefix(t *testing.T, s *harness.Swift) {
 	drivertest.Run(t, func(t *testing.T) drivers.Driver {
 		cfg := config(t, s)
 		cfg.Path, cfg.PartSize = "/registry/of/mine", 5<<20

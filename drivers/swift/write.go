@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,20 +47,22 @@ func (d *Driver) put(ctx context.Context, name string, data []byte, header map[s
 // idHeader is the metadata by which an object is known: the id of its folder, or what CreateNew gave it.
 const idHeader = "X-Object-Meta-Parfait-Id"
 
-// holds reports whether the object at key is the one with the given id. It asks every replica for the newest one.
-func (d *Driver) holds(ctx context.Context, key, id string) (bool, error) {
+// identity returns the id of the object at key, "" if it has none or is not there, and whether it is a large object. It
+// asks every replica for the newest one.
+func (d *Driver) identity(ctx context.Context, key string) (id string, large bool, err error) {
 	r := request{method: http.MethodHead, object: d.name(key), header: map[string]string{"X-Newest": "true"}}
-	found := ""
-	err := d.client.do(ctx, r, func(resp *http.Response) error {
+	err = d.client.do(ctx, r, func(resp *http.Response) error {
 		resp.Body.Close()
-		found = resp.Header.Get(idHeader)
+		id, large = resp.Header.Get(idHeader), isLarge(resp.Header)
 		return nil
 	})
 	if status(err) == http.StatusNotFound {
-		return false, nil
+		return "", false, nil
 	}
-	return found == id, err
+	return id, large, err
 }
+
+func isLarge(h http.Header) bool { return strings.EqualFold(h.Get("X-Static-Large-Object"), "true") }
 
 // settle is how long CreateNew waits for others that may have come at the same moment.
 const settle = 500 * time.Millisecond
@@ -79,8 +82,8 @@ func (d *Driver) onlyOne(ctx context.Context, key, id string, err error) error {
 		return err
 	}
 	// A 412 may be about our own object, if it was stored by a request that was repeated for want of an answer.
-	mine, err := d.holds(ctx, key, id)
-	if err == nil && !mine {
+	there, _, err := d.identity(ctx, key)
+	if err == nil && there != id {
 		err = fs.ErrExist
 	}
 	return err
