@@ -101,18 +101,18 @@ func regBlob(t *testing.T, s *harness.Server) {
 	rc := regClient(rec.Addr)
 	for i, tt := range []struct {
 		size int
-		want string
+		want []string // one of them
 	}{
-		{1 << 20, anyoneWay},
-		{1, anyoneWay},
-		{0, "POST to mount from anywhere, PUT"},
+		{1 << 20, []string{anyoneWay}},
+		{1, []string{anyoneWay}},
+		{0, []string{"POST to mount from anywhere, PUT", "POST to mount from anywhere (201)"}}, // where another test has it
 	} {
 		content := randomBytes(t, tt.size)
 		d := descriptor.Descriptor{MediaType: mediatype.OCI1Layer, Digest: digest.FromBytes(content), Size: int64(tt.size)}
 		rec.Reset()
 		repo := fmt.Sprintf("/reg/blob%d", i)
 		regPut(t, rc, regRef(t, rec.Addr+repo), d, content)
-		if got := uploads(rec); !slices.Equal(got, []string{tt.want}) {
+		if got := uploads(rec); len(got) != 1 || !slices.Contains(tt.want, got[0]) {
 			t.Errorf("%d bytes: got %q, want %q", tt.size, got, tt.want)
 		}
 		regPut(t, rc, regRef(t, rec.Addr+repo), d, content) // it is there now: mounted from where it is

@@ -297,7 +297,7 @@ func testPushManyAtOnce(t *testing.T, on store) {
 		push_images ubuntu:latest ubuntu:trusty centos:centos7 centos:centos6 debian:latest alpine:3 busybox:1 nginx:1 \
 			redis:7 postgres:17 mysql:8 golang:1.26 node:22 python:3 ruby:3 java:21`)
 	got := sh.run(`curl -fsS "$H/v2/_catalog?n=100"; for r in ubuntu centos; do curl -fsS $H/v2/library/$r/tags/list; done`)
-	for _, want := range []string{`"tags":["latest","trusty"]`, `"tags":["centos6","centos7"]`, `"library/ubuntu"]`} {
+	for _, want := range []string{`"tags":["latest","trusty"]`, `"tags":["centos6","centos7"]`, `"library/ubuntu"`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s, want %q in it", got, want)
 		}
