@@ -6,6 +6,6 @@ ENV REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry XDG_DATA_HOME=/v
 USER 65532:65532
 VOLUME ["/var/lib/registry"]
 EXPOSE 5000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/parfait", "healthcheck"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=10s CMD ["/parfait", "healthcheck"]
 ENTRYPOINT ["/parfait"]
 CMD ["serve"]
