@@ -48,7 +48,7 @@ func newProgram(t *testing.T, name string) *program {
 		}
 		t.Cleanup(func() { os.RemoveAll(run) })
 		p.args = []string{"--root", filepath.Join(p.home, "store"), "--runroot", run, "--storage-driver", "vfs"}
-	case "sh", "tar":
+	case "docker", "sh", "tar":
 		p.path = harness.Command(t, name)
 	default:
 		p.path = harness.Tool(t, name)

@@ -34,6 +34,11 @@ type Server struct {
 	done    chan struct{} // closed when the process and all that it has started have ended
 }
 
+// Running is a Parfait on addr that somebody else has started, and stops: it has no PID, and no log here.
+func Running(addr string) *Server {
+	return &Server{URL: "http://" + addr, Addr: addr, command: command{name: "parfait"}}
+}
+
 // A command says how to start a server on an address.
 type command struct {
 	name   string

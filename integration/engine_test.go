@@ -1,0 +1,118 @@
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+// An engine is Docker's, which pulls and pushes by itself when the program docker tells it to.
+type engine struct{ host string } // host is a value for DOCKER_HOST
+
+// newEngine finds the engine that docker talks to.
+func newEngine(t *testing.T) engine {
+	t.Helper()
+	program := harness.Command(t, "docker")
+	out, err := exec.CommandContext(t.Context(), program, "version", "--format", "{{.Server.Version}}").CombinedOutput()
+	if err != nil {
+		harness.Missing(t, "no engine answers docker; on Debian, install docker.io, docker-compose and iptables, and start dockerd: %s", out)
+	}
+	t.Logf("engine %s", out)
+	host, err := exec.CommandContext(t.Context(), program, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine{strings.TrimSpace(string(host))}
+}
+
+// docker is the client, with a configuration of its own.
+func (e engine) docker(t *testing.T) *program {
+	t.Helper()
+	p := newProgram(t, "docker")
+	p.env = append(p.env, "DOCKER_HOST="+e.host)
+	return p
+}
+
+// test types what everybody types. Restart has the registry go and come back.
+func (e engine) test(t *testing.T, addr string, restart func()) {
+	docker := e.docker(t)
+	name := addr + "/team/engine"
+	id, version := e.build(t, name+":v1")
+	defer docker.try("", "rmi", "--force", id) // it is gone if the registry failed to give it back
+
+	if got := docker.pipe("secret", "login", "--username", "somebody", "--password-stdin", addr); !strings.Contains(got, "Login Succeeded") {
+		t.Errorf("login: got %q", got)
+	}
+	digest := e.push(t, name+":v1")
+	if got := newProgram(t, "crane").run("digest", name+":v1"); got != digest {
+		t.Errorf("the registry has %s, want %s", got, digest)
+	}
+	if got := docker.run("search", addr+"/engine"); !strings.Contains(got, "team/engine") {
+		t.Errorf("search: got %q, want team/engine", got)
+	}
+	pull := func(ref string) {
+		t.Helper()
+		docker.run("rmi", "--force", id)
+		if got := docker.run("pull", ref); !strings.Contains(got, "Digest: "+digest) {
+			t.Errorf("pull %s: got %q, want %s", ref, got, digest)
+		}
+		if got := docker.run("inspect", "--format", "{{.Id}} {{.RepoDigests}}", ref); !strings.HasPrefix(got, id) || !strings.Contains(got, digest) {
+			t.Errorf("%s: got %q, want %s and %s", ref, got, id, digest)
+		}
+		if got := docker.run("run", "--rm", ref); got != version {
+			t.Errorf("%s: got %q, want %q", ref, got, version)
+		}
+	}
+	pull(name + ":v1")
+	pull(name + "@" + digest)
+	restart()
+	pull(name + ":v1")
+
+	docker.run("tag", name+":v1", addr+"/team/copy:v2")
+	if got := e.push(t, addr+"/team/copy:v2"); got != digest {
+		t.Errorf("push of a copy: got %s, want %s", got, digest)
+	}
+	if got := docker.fails("pull", name+":v3"); !strings.Contains(got, "manifest unknown") && !strings.Contains(got, "not found") {
+		t.Errorf("pull of a tag that is not there: got %q", got)
+	}
+	docker.run("logout", addr)
+}
+
+// build makes an image of several layers that was never there, and returns its ID and what it prints when it runs.
+func (e engine) build(t *testing.T, name string) (id, prints string) {
+	t.Helper()
+	docker := e.docker(t)
+	parfait, err := os.ReadFile(filepath.Join(harness.Root(t), "bin/rootfs/parfait")) // it is for Linux, of whatever this is
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(docker.write("parfait", string(parfait)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	docker.write("noise", string(randomBytes(t, 5<<20)))
+	docker.write("Dockerfile", `FROM scratch
+COPY parfait /parfait
+COPY noise /noise
+COPY Dockerfile /some/folder/Dockerfile
+ENTRYPOINT ["/parfait", "version"]
+`)
+	docker.run("build", "--quiet", "--tag", name, ".")
+	id = docker.run("inspect", "--format", "{{.Id}}", name)
+	return id, docker.run("run", "--rm", name)
+}
+
+// push returns the digest that docker says.
+func (e engine) push(t *testing.T, ref string) string {
+	t.Helper()
+	got := e.docker(t).run("push", ref)
+	found := regexp.MustCompile(`digest: (sha256:[0-9a-f]{64})`).FindStringSubmatch(got)
+	if found == nil {
+		t.Fatalf("push %s: got %q, want a digest in it", ref, got)
+	}
+	return found[1]
+}
