@@ -121,6 +121,9 @@ func brief(err error) error {
 	} else if e, ok := errors.AsType[aws](err); ok {
 		text = e.ErrorCode() + " " + e.ErrorMessage()
 	}
+	if _, cause, ok := strings.Cut(text, "): "); ok && strings.HasPrefix(text, "blob (") { // gocloud's own words
+		text = cause
+	}
 	const longest = 300
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > longest {

@@ -78,8 +78,7 @@ func wantKeys(t *testing.T, d drivers.Driver, want ...string) {
 	}
 }
 
-func TestRequests(t *testing.T) {
-	s := harness.Azurite(t)
+func testRequests(t *testing.T, s *harness.Azure) {
 	p := newProxy(t, s.URL)
 	cfg := config(t, s)
 	cfg.Endpoint = p.URL
@@ -144,8 +143,7 @@ func verbs(d *gocloud.Driver, key string, data []byte) map[string]func(ctx conte
 }
 
 // What passes is not noticed, and what stays is said within seconds; then all is as before.
-func TestAzure_Bursts(t *testing.T) {
-	s := harness.Azurite(t)
+func testBursts(t *testing.T, s *harness.Azure) {
 	for name, fault := range map[string]fault{
 		"500":   func(_ int, w http.ResponseWriter, r *http.Request) bool { return answer(w, r, 500, "InternalError") },
 		"503":   func(_ int, w http.ResponseWriter, r *http.Request) bool { return answer(w, r, 503, "ServerBusy") },
@@ -155,17 +153,17 @@ func TestAzure_Bursts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testBursts(t, s, fault)
+			testBurst(t, s, fault)
 		})
 	}
 }
 
-func testBursts(t *testing.T, s *harness.Azure, f fault) {
+func testBurst(t *testing.T, s *harness.Azure, f fault) {
 	p := newProxy(t, s.URL)
 	cfg := config(t, s)
-	cfg.Endpoint = p.URL
+	cfg.Endpoint, cfg.PartSize = p.URL, 5*mib
 	d := openAzure(t, cfg)
-	data := random(1, 17*mib)
+	data := random(1, 6*mib)
 	if err := put(t.Context(), d, "object", data); err != nil {
 		t.Fatal(err)
 	}
@@ -194,26 +192,27 @@ func testBursts(t *testing.T, s *harness.Azure, f fault) {
 
 // The n-th request of an upload is refused, for all n: the upload fails, leaves nothing that can be seen, and may be
 // done again.
-func TestRefusedUpload(t *testing.T) {
-	azurite, minio := harness.Azurite(t), harness.MinIO(t)
-	before := map[string]*proxy{"azure": newProxy(t, azurite.URL), "s3": newProxy(t, minio.URL)}
-	cfg := config(t, azurite)
-	cfg.Endpoint = before["azure"].URL
-	t.Setenv("AWS_ACCESS_KEY_ID", minio.AccessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", minio.SecretKey)
-	ds := map[string]*gocloud.Driver{
-		"azure": openAzure(t, cfg),
-		"s3":    openURL(t, gocloud.URLConfig{URL: s3URL(minio.NewBucket(t), before["s3"].URL, minio.Region)}),
-	}
-	for name, d := range ds {
-		p := before[name]
-		for _, size := range []int{0, 10, mib, 20 * mib} {
-			data := random(2, size)
-			for _, status := range []int{400, 403, 409, 412} {
-				t.Run(fmt.Sprintf("%s, %d bytes, %d", name, size, status), func(t *testing.T) {
-					testRefused(t, p, d, data, status)
-				})
-			}
+func testRefusedUploads(t *testing.T, s *harness.Azure) {
+	p := newProxy(t, s.URL)
+	cfg := config(t, s)
+	cfg.Endpoint, cfg.PartSize = p.URL, 5*mib
+	testRefusals(t, p, openAzure(t, cfg), 12*mib)
+}
+
+func TestRefusedStreams(t *testing.T) {
+	s := harness.MinIO(t)
+	p := newProxy(t, s.URL)
+	t.Setenv("AWS_ACCESS_KEY_ID", s.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", s.SecretKey)
+	d := openURL(t, gocloud.URLConfig{URL: s3URL(s.NewBucket(t), p.URL, s.Region)})
+	testRefusals(t, p, d, 20*mib)
+}
+
+func testRefusals(t *testing.T, p *proxy, d *gocloud.Driver, large int) {
+	for _, size := range []int{0, mib, large} {
+		data := random(2, size)
+		for _, status := range []int{400, 403, 412} {
+			t.Run(fmt.Sprintf("%d bytes, %d", size, status), func(t *testing.T) { testRefused(t, p, d, data, status) })
 		}
 	}
 }
@@ -254,8 +253,7 @@ func testRefused(t *testing.T, p *proxy, d *gocloud.Driver, data []byte, status 
 }
 
 // Bodies that break are read on, as long as they are of the same object.
-func TestAzure_HalfReads(t *testing.T) {
-	s := harness.Azurite(t)
+func testHalfReads(t *testing.T, s *harness.Azure) {
 	p := newProxy(t, s.URL)
 	cfg := config(t, s)
 	direct := openAzure(t, cfg)
@@ -294,8 +292,7 @@ func TestAzure_HalfReads(t *testing.T) {
 }
 
 // A container that goes away is no absence of objects, and one that comes back is used again.
-func TestAzure_ContainerGone(t *testing.T) {
-	s := harness.Azurite(t)
+func testContainerGone(t *testing.T, s *harness.Azure) {
 	cfg := config(t, s)
 	d := openAzure(t, cfg)
 	data := random(1, 17*mib)

@@ -59,6 +59,10 @@ func TestOpenAzure_Errors(t *testing.T) {
 	}
 	t.Cleanup(func() { silent.Close() })
 
+	for _, name := range []string{"PATH", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"} {
+		t.Setenv(name, "") // or else there are credentials
+	}
+
 	type flavor = gocloud.AzureConfig
 	for _, tt := range []struct {
 		name  string
@@ -86,6 +90,7 @@ func TestOpenAzure_Errors(t *testing.T) {
 			c.SAS = token(t, s, c.Container, sas.ContainerPermissions{Read: true, List: true, Write: true, Delete: true})
 		}, []string{"azure_storage_container", "absent", "azure_storage_sas_token"}},
 		{"no key over http", func(c *flavor) { c.Key = "" }, []string{"azure_use_https", "azure_storage_account_key"}},
+		{"no credentials", func(c *flavor) { c.Key, c.Endpoint = "", secure.URL }, []string{"azure_storage_account_key", "credentials: Default"}},
 		{"no URL", func(c *flavor) { c.Endpoint = "ftp://x" }, []string{"azure_endpoint"}},
 		{"nobody there", func(c *flavor) { c.Endpoint = "http://127.0.0.1:1" }, []string{"azure_endpoint", "127.0.0.1:1", "refused"}},
 		{"nobody answers", func(c *flavor) { c.Endpoint = "http://" + silent.Addr().String() },
