@@ -182,6 +182,15 @@ select id, repository, kind, ref from outbox where id > $1 order by id limit $2
 -- name: settle
 delete from outbox where id = $1
 
+-- name: signing-keys
+select id, key from signing_keys
+
+-- name: insert-signing-key
+insert into signing_keys (id, key, made_at) values ($1, $2, $3) on conflict do nothing
+
+-- name: delete-signing-key
+delete from signing_keys where id = $1
+
 -- name: is-empty
 select not exists (select 1 from repositories)
 

@@ -31,7 +31,25 @@ func claimFile(path string) (io.Closer, error) {
 	if err := checkOurs(path); err != nil {
 		return nil, err
 	}
+	if err := hide(path); err != nil {
+		return nil, err
+	}
 	return lockFile(path + ".lock")
+}
+
+// hide makes the file, if it is not there, and keeps it from others: it has the keys that sign tokens. The files that
+// SQLite puts beside it have its mode.
+func hide(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		_ = f.Chmod(0o600) // which only its owner may do
+	}
+	return err
 }
 
 // checkOurs reads the header of an existing file. It must not be opened as a database for that: to open is to alter.
