@@ -25,30 +25,32 @@ type Guard struct {
 	policy    *policy    // nil if tokens say it all
 	tokens    *verifier  // nil if there are none
 	challenge *Challenge // nil if passwords are asked for
+	issuer    *issuer    // nil if tokens are not from here
 }
 
 // A Challenge is where a client gets a token.
 type Challenge struct {
-	Realm   string // a URL; or, as URLPath, a path on the host that the client asks for, by https
+	Realm   string // a URL
+	Path    string // if there is no Realm: a path on the host that the client asks for, by https
 	Service string // what it asks for there
-	URLPath string
 }
 
-// Open returns the guard that cfg wants, nil for none. The error is for the operator.
-func Open(cfg Config, log *slog.Logger) (*Guard, error) {
+// Open returns the guard that cfg wants, nil for none. The keys of tokens that it gives are kept in store. The error is
+// for the operator.
+func Open(ctx context.Context, cfg Config, store KeyStore, log *slog.Logger) (*Guard, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	switch cfg.auth() {
 	case authHtpasswd:
-		return openHtpasswd(cfg, log)
+		return openHtpasswd(ctx, cfg, store, log)
 	case authToken:
 		return openToken(cfg)
 	}
 	return nil, nil
 }
 
-func openHtpasswd(cfg Config, log *slog.Logger) (*Guard, error) {
+func openHtpasswd(ctx context.Context, cfg Config, store KeyStore, log *slog.Logger) (*Guard, error) {
 	policy, err := newPolicy(cfg)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,19 @@ func openHtpasswd(cfg Config, log *slog.Logger) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth_htpasswd_path: %w", err)
 	}
-	return &Guard{realm: cmp.Or(cfg.HtpasswdRealm, "Registry"), passwords: passwords, policy: policy}, nil
+	g := &Guard{realm: cmp.Or(cfg.HtpasswdRealm, "Registry"), passwords: passwords, policy: policy}
+	if !cfg.Tokens {
+		if policy.admitsAnyone() {
+			log.Warn("docker does not pull what is open to everyone without logging in unless auth_tokens is true")
+		}
+		return g, nil
+	}
+	name, service := cmp.Or(cfg.TokenIssuer, "parfait"), cmp.Or(cfg.TokenService, "parfait")
+	if g.issuer, err = openIssuer(ctx, name, service, cfg.TokensKeyFile, cmp.Or(cfg.TokensRefreshTTL, refreshFor), store); err != nil {
+		return nil, err
+	}
+	g.tokens, g.challenge = g.issuer.access, &Challenge{Realm: cfg.TokenRealm, Service: service}
+	return g, nil
 }
 
 func openToken(cfg Config) (*Guard, error) {
@@ -75,7 +89,8 @@ func openToken(cfg Config) (*Guard, error) {
 	}
 	challenge := &Challenge{Realm: cfg.TokenRealm, Service: cfg.TokenService}
 	if cfg.TokenAutoRedirect {
-		challenge.URLPath = cmp.Or(cfg.TokenAutoRedirectPath, "/auth/token")
+		challenge.Realm = ""
+		challenge.Path = cmp.Or(cfg.TokenAutoRedirectPath, "/auth/token")
 	}
 	return &Guard{tokens: tokens, challenge: challenge}, nil
 }
@@ -105,20 +120,66 @@ func (g *Guard) Login(ctx context.Context, user, password string) (Client, error
 	if g.passwords == nil {
 		return Client{}, fmt.Errorf("a password, where a token is asked for: %w", ErrCredentials)
 	}
-	if err := g.passwords.check(ctx, user, password); err != nil {
-		return Client{}, err
-	}
-	return Client{user: user, policy: g.policy}, nil
-}
-
-// Token returns the client that a token is of. The error wraps ErrCredentials.
-func (g *Guard) Token(_ context.Context, raw string) (Client, error) {
-	if g.tokens == nil {
-		return Client{}, fmt.Errorf("a token, where a password is asked for: %w", ErrCredentials)
-	}
-	c, err := g.tokens.verify(raw)
+	mark, err := g.passwords.check(ctx, user, password)
 	if err != nil {
 		return Client{}, err
 	}
+	return Client{user: user, policy: g.policy, mark: mark}, nil
+}
+
+// Token returns the client that a token is of. The error wraps ErrCredentials, unless it is that the token could not be
+// checked.
+func (g *Guard) Token(ctx context.Context, raw string) (Client, error) {
+	if g.tokens == nil {
+		return Client{}, fmt.Errorf("a token, where a password is asked for: %w", ErrCredentials)
+	}
+	c, err := g.tokens.verify(ctx, raw)
+	if err != nil {
+		return Client{}, err
+	}
+	if _, known := g.mark(c.Subject); c.Subject != "" && g.issuer != nil && !known {
+		return Client{}, fmt.Errorf("token: there is no user %.100q any more: %w", c.Subject, ErrCredentials)
+	}
 	return Client{user: c.Subject, policy: g.policy, token: append(grants{}, c.Access...)}, nil
 }
+
+// mark returns what stands for the password that a user has now.
+func (g *Guard) mark(user string) (mark string, known bool) {
+	if g.passwords == nil {
+		return "", false
+	}
+	mark, known = g.passwords.file.current().marks[user]
+	return mark, known
+}
+
+// Issues reports whether this guard gives tokens to clients itself: whether [Guard.Issue] and its like may be called.
+func (g *Guard) Issues() bool { return g != nil && g.issuer != nil }
+
+// Service is what clients that ask for a token have to say that it is for.
+func (g *Guard) Service() string { return g.issuer.service }
+
+// Issue gives a client a token for those of the scopes that it may do, which may be none. With offline it is also given
+// a refresh token, if it has logged in. The error wraps ErrCredentials if the client has not, and nothing is open to
+// such clients; it is ErrTooMuch if the scopes are too many.
+func (g *Guard) Issue(ctx context.Context, client Client, scopes []Scope, offline bool) (Grant, error) {
+	if client.user == "" && !g.policy.admitsAnyone() {
+		return Grant{}, fmt.Errorf("no token for those who have not logged in: %w", ErrCredentials)
+	}
+	return g.issuer.issue(ctx, client, scopes, offline)
+}
+
+// Refresh returns the client that a refresh token is of. The error wraps ErrCredentials, also if the user has another
+// password since then or is none any more, unless it is that the token could not be checked.
+func (g *Guard) Refresh(ctx context.Context, raw string) (Client, error) {
+	c, err := g.issuer.refresh.verify(ctx, raw)
+	if err != nil {
+		return Client{}, err
+	}
+	if mark, known := g.mark(c.Subject); !known || mark != c.Password {
+		return Client{}, fmt.Errorf("refresh token: user %.100q has another password, or is none any more: %w", c.Subject, ErrCredentials)
+	}
+	return Client{user: c.Subject, policy: g.policy, mark: c.Password}, nil
+}
+
+// JWKS returns the public keys of those who sign the tokens that the guard gives.
+func (g *Guard) JWKS() ([]byte, error) { return g.issuer.keys.jwks() }

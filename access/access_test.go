@@ -26,6 +26,14 @@ func TestConfig(t *testing.T) {
 		{Config{Auth: "htpasswd", HtpasswdPath: "f", HtpasswdRealm: `a "realm"`}, "auth_htpasswd_realm: "},
 		{Config{Auth: "htpasswd", HtpasswdPath: "f", HtpasswdRealm: "a\r\nX-Evil: 1"}, "auth_htpasswd_realm: "},
 		{Config{Auth: "htpasswd", HtpasswdPath: "f", Rules: []Rule{{}}}, "rule 1: it names neither"},
+		{Config{Auth: "htpasswd", HtpasswdPath: "f", Tokens: true, TokensKeyFile: "k", TokenService: "s"}, ""},
+		{Config{HtpasswdPath: "f", TokensKeyFile: "k"}, "unless auth_tokens is true"},
+		{Config{HtpasswdPath: "f", Tokens: true, TokenService: `a"b`}, "auth_token_service: "},
+		{Config{HtpasswdPath: "f", TokenJWKS: "j"}, "takes no tokens of another server"},
+		{Config{Auth: "htpasswd", HtpasswdPath: "f", TokenRootCertBundle: "b"}, "takes no tokens of another server"},
+		{Config{Tokens: true}, "auth_tokens: tokens are given to users of auth: htpasswd"},
+		{Config{Auth: "none", HtpasswdPath: "f", TokensKeyFile: "k"}, "auth is none"},
+		{Config{Auth: "token", Tokens: true}, "auth is token"},
 		{Config{Rules: rules}, "auth is none"},
 		{Config{Auth: "none", HtpasswdPath: "f", Rules: []Rule{}}, "auth is none"},
 		{Config{Admins: []string{"root"}}, "auth is none"},
@@ -45,7 +53,7 @@ func openGuard(t *testing.T, cfg Config) *Guard {
 	if err := os.WriteFile(cfg.HtpasswdPath, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g, err := Open(cfg, slog.New(slog.DiscardHandler))
+	g, err := Open(t.Context(), cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +111,7 @@ func TestGuard(t *testing.T) {
 }
 
 func TestGuardOfNothing(t *testing.T) {
-	g, err := Open(Config{}, slog.New(slog.DiscardHandler))
+	g, err := Open(t.Context(), Config{}, nil, slog.New(slog.DiscardHandler))
 	if g != nil || err != nil {
 		t.Fatalf("got %v, %v, want no guard", g, err)
 	}
@@ -111,7 +119,7 @@ func TestGuardOfNothing(t *testing.T) {
 	if !c.Known() || !c.May(Repository("a", Pull, Push, Delete)) || !c.May(List()) || c.Pulls() != nil || c.Sees() != nil {
 		t.Error("without a guard, somebody may not do everything")
 	}
-	_, err = Open(Config{Auth: "htpasswd", HtpasswdPath: "/nowhere"}, slog.New(slog.DiscardHandler))
+	_, err = Open(t.Context(), Config{Auth: "htpasswd", HtpasswdPath: "/nowhere"}, nil, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.HasPrefix(err.Error(), "auth_htpasswd_path: ") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v, want one line that names the key", err)
 	}
@@ -122,7 +130,7 @@ func BenchmarkLogin(b *testing.B) {
 	if err := os.WriteFile(path, []byte(hashed(b, "alice", "a secret")), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	g, err := Open(Config{HtpasswdPath: path}, slog.New(slog.DiscardHandler))
+	g, err := Open(b.Context(), Config{HtpasswdPath: path}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

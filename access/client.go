@@ -6,6 +6,7 @@ type Client struct {
 	free   bool    // nobody is asked who he is
 	policy *policy // nil if the token says it all
 	token  grants  // what its token is for; nil if it came without one
+	mark   string  // of the password that it has shown
 }
 
 // User returns the name of a client that has logged in, or "".

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Config has the keys of a flavor that this package reads. Zero means the default.
@@ -28,8 +29,20 @@ type Config struct {
 	// Admins are the users who may do everything, whatever the rules say.
 	Admins []string `yaml:"admins"`
 
+	// Tokens gives tokens to the users of the password file, which clients then show in the place of their password, and
+	// without which docker cannot pull what is open to everyone. They are had at /token.
+	Tokens bool `yaml:"auth_tokens"`
+
+	// TokensKeyFile is a file with a private key of the curve P-256 in PEM, which signs tokens; if there are more, the
+	// others have signed them before. Default: a key is made each week, and kept in the index.
+	TokensKeyFile string `yaml:"auth_tokens_keyfile"`
+
+	// TokensRefreshTTL is how long a client that has logged in gets tokens without the password. Default: 720h.
+	TokensRefreshTTL time.Duration `yaml:"auth_tokens_refresh_ttl"`
+
 	// TokenRealm is the URL where clients get tokens, TokenService what they ask for there, and TokenIssuer who has to
-	// have issued a token. All three are needed.
+	// have issued a token. With auth: token all three are needed. With Tokens, their defaults are /token on the host that
+	// the client asks for, and parfait.
 	TokenRealm   string `yaml:"auth_token_realm"`
 	TokenService string `yaml:"auth_token_service"`
 	TokenIssuer  string `yaml:"auth_token_issuer"`
@@ -74,6 +87,9 @@ func (c Config) Check() error {
 	if auth != authHtpasswd && (c.Rules != nil || len(c.Groups) > 0 || len(c.Admins) > 0) {
 		return fmt.Errorf("access: rules, admins and groups are about users of auth: htpasswd, and auth is %s", auth)
 	}
+	if auth != authHtpasswd && (c.Tokens || c.TokensKeyFile != "") {
+		return fmt.Errorf("auth_tokens: tokens are given to users of auth: htpasswd, and auth is %s", auth)
+	}
 	switch auth {
 	case authNone:
 		return nil
@@ -82,14 +98,20 @@ func (c Config) Check() error {
 	case authToken:
 		return c.checkToken()
 	}
-	return fmt.Errorf("auth: %q is none of htpasswd, token and none", c.Auth)
+	return fmt.Errorf("auth: %q is none of htpasswd, token and none", auth)
 }
 
 func (c Config) checkHtpasswd() error {
 	if c.HtpasswdPath == "" {
 		return errors.New("auth: htpasswd needs a file with users: name it in auth_htpasswd_path")
 	}
-	if err := checkQuoted("auth_htpasswd_realm", c.HtpasswdRealm); err != nil {
+	if c.TokenJWKS+c.TokenRootCertBundle != "" {
+		return errors.New("auth: htpasswd takes no tokens of another server: auth_token_jwks and auth_token_rootcertbundle are for auth: token")
+	}
+	if c.TokensKeyFile != "" && !c.Tokens {
+		return errors.New("auth_tokens_keyfile: no tokens are given unless auth_tokens is true")
+	}
+	if err := errors.Join(checkQuoted("auth_htpasswd_realm", c.HtpasswdRealm), c.checkTokenText()); err != nil {
 		return err
 	}
 	_, err := newPolicy(c)
@@ -108,15 +130,14 @@ func (c Config) checkToken() error {
 			return fmt.Errorf("auth: token needs %s as well", needed.key)
 		}
 	}
-	for key, value := range map[string]string{
-		"auth_token_realm": c.TokenRealm, "auth_token_service": c.TokenService, "auth_token_autoredirectpath": c.TokenAutoRedirectPath,
-	} {
-		if err := checkQuoted(key, value); err != nil {
-			return err
-		}
-	}
 	_, err := algorithms(c.TokenSigningAlgorithms)
-	return err
+	return errors.Join(c.checkTokenText(), err)
+}
+
+// checkTokenText checks what gets into a header.
+func (c Config) checkTokenText() error {
+	return errors.Join(checkQuoted("auth_token_realm", c.TokenRealm), checkQuoted("auth_token_service", c.TokenService),
+		checkQuoted("auth_token_autoredirectpath", c.TokenAutoRedirectPath))
 }
 
 // checkQuoted returns an error unless the value of a key can stand in quotes in a header.

@@ -54,14 +54,14 @@ func openPasswords(path string, log *slog.Logger) (*passwords, error) {
 	return p, nil
 }
 
-// check returns an error that wraps ErrCredentials unless password is that of user. It takes as long for users that
-// there are as for others.
-func (p *passwords) check(ctx context.Context, user, password string) error {
+// check returns the mark of a password if it is that of the user, or else an error that wraps ErrCredentials. It takes
+// as long for users that there are as for others.
+func (p *passwords) check(ctx context.Context, user, password string) (mark string, err error) {
 	users := p.file.current()
 	hash, known := users.hashes[user]
 	fp := p.fingerprint(user, password, hash)
 	if until, ok := p.proven.Get(fp); ok && known && time.Now().Before(until) {
-		return nil
+		return users.marks[user], nil
 	}
 	right, err := p.once(ctx, fp, func() bool {
 		if !known {
@@ -78,14 +78,14 @@ func (p *passwords) check(ctx context.Context, user, password string) error {
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("check the password of user %.100q: %w", user, err)
+		return "", fmt.Errorf("check the password of user %.100q: %w", user, err)
 	case !known:
-		return fmt.Errorf("user %.100q is unknown: %w", user, ErrCredentials)
+		return "", fmt.Errorf("user %.100q is unknown: %w", user, ErrCredentials)
 	case !right:
-		return fmt.Errorf("wrong password of user %.100q: %w", user, ErrCredentials)
+		return "", fmt.Errorf("wrong password of user %.100q: %w", user, ErrCredentials)
 	}
 	p.proven.Add(fp, time.Now().Add(provenFor))
-	return nil
+	return users.marks[user], nil
 }
 
 // once runs a check when it is its turn. Those who ask for the same at once share it.

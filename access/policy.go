@@ -210,6 +210,11 @@ func (p *policy) mayList(user string) bool {
 // all reports whether a user may do everything.
 func (p *policy) all(user string) bool { return user != "" && (p.open || p.admins[user]) }
 
+// admitsAnyone reports whether a rule allows anything to those who have not logged in.
+func (p *policy) admitsAnyone() bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.anonymous && len(r.actions) > 0 })
+}
+
 // allows reports whether a user may do all of need.
 func (p *policy) allows(user string, need Scope) bool {
 	for _, action := range need.Actions {

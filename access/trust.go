@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -124,7 +125,7 @@ func libtrustID(cert *x509.Certificate) string {
 
 // key returns the public key that has to have signed a token with such a header: that of the certificate in it, or one
 // that is trusted by itself, which the header has as a whole or by its id. Addresses in a header are not followed.
-func (t *trust) key(header jose.Header) (any, error) {
+func (t *trust) key(_ context.Context, header jose.Header) (any, error) {
 	chains, err := header.Certificates(t.verifyOptions())
 	switch {
 	case err == nil:

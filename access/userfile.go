@@ -2,6 +2,7 @@ package access
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"io/fs"
@@ -29,7 +30,8 @@ type userFile struct {
 // users is what is in the file. It does not change.
 type users struct {
 	hashes map[string]string
-	high   int // the highest cost of hashes
+	marks  map[string]string // what stands for a hash in tokens that are to end with it
+	high   int               // the highest cost of hashes
 	sum    [sha256.Size]byte
 }
 
@@ -122,11 +124,18 @@ func (f *userFile) read() (*users, []string, error) {
 		f.seen = nil
 	}
 	h := ParseHtpasswd(data)
-	u := &users{hashes: h.hashes(), sum: sha256.Sum256(data)}
-	for _, hash := range u.hashes {
+	u := &users{hashes: h.hashes(), marks: make(map[string]string), sum: sha256.Sum256(data)}
+	for user, hash := range u.hashes {
+		u.marks[user] = mark(user, hash)
 		u.high = max(u.high, costOf(hash))
 	}
 	return u, h.Problems(f.path), nil
+}
+
+// mark stands for the password of a user. It tells nothing of the password, nor of its hash, which nobody can guess.
+func mark(user, hash string) string {
+	sum := sha256.Sum256([]byte(user + "\x00" + hash))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // nobody says in one line why nobody can log in.

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,14 +15,19 @@ import (
 // claims is what a token says.
 type claims struct {
 	jwt.Claims
-	Access grants `json:"access"`
+	Access   grants `json:"access,omitempty"`
+	Password string `json:"pwd,omitempty"` // of refresh tokens
 }
+
+// A keyFunc returns the public key that has to have signed a token with such a header. Its error wraps errKeys if that
+// cannot be told.
+type keyFunc func(ctx context.Context, header jose.Header) (any, error)
 
 // A verifier reads signed tokens that are meant for one service.
 type verifier struct {
 	issuer, service string
 	algorithms      []jose.SignatureAlgorithm
-	key             func(header jose.Header) (any, error) // the public key that has to have signed a token
+	key             keyFunc
 
 	read *lru.Cache[[sha256.Size]byte, claims] // tokens whose signatures were right
 }
@@ -32,19 +38,21 @@ const (
 	readMost = 4096             // how many tokens need not be verified again
 )
 
-func newVerifier(issuer, service string, algorithms []jose.SignatureAlgorithm, key func(jose.Header) (any, error)) (*verifier, error) {
+func newVerifier(issuer, service string, algorithms []jose.SignatureAlgorithm, key keyFunc) (*verifier, error) {
 	read, err := lru.New[[sha256.Size]byte, claims](readMost)
 	return &verifier{issuer: issuer, service: service, algorithms: algorithms, key: key, read: read}, err
 }
 
 // verify returns what a token says, if it is one, and for this service, and now. The error wraps ErrCredentials, and
-// tells nothing of the token itself.
-func (v *verifier) verify(raw string) (claims, error) {
+// tells nothing of the token itself; or it wraps errKeys.
+func (v *verifier) verify(ctx context.Context, raw string) (claims, error) {
 	sum := sha256.Sum256([]byte(raw))
 	c, ok := v.read.Get(sum)
 	if !ok {
 		var err error
-		if c, err = v.parse(raw); err != nil {
+		if c, err = v.parse(ctx, raw); errors.Is(err, errKeys) {
+			return claims{}, err
+		} else if err != nil {
 			return claims{}, refused(err)
 		}
 	}
@@ -58,7 +66,7 @@ func (v *verifier) verify(raw string) (claims, error) {
 }
 
 // parse checks the signature.
-func (v *verifier) parse(raw string) (c claims, err error) {
+func (v *verifier) parse(ctx context.Context, raw string) (c claims, err error) {
 	if len(raw) > maxToken {
 		return c, fmt.Errorf("it has %d bytes, of which %d are allowed", len(raw), maxToken)
 	}
@@ -67,7 +75,7 @@ func (v *verifier) parse(raw string) (c claims, err error) {
 	if err != nil || len(token.Headers) != 1 {
 		return c, errors.New("it is not signed, or not by an algorithm that is accepted")
 	}
-	key, err := v.key(token.Headers[0])
+	key, err := v.key(ctx, token.Headers[0])
 	if err != nil {
 		return c, err
 	}

@@ -183,7 +183,7 @@ func openTokens(t *testing.T, roots, keys []*signer, change func(*Config)) *Guar
 	if change != nil {
 		change(&cfg)
 	}
-	g, err := Open(cfg, slog.New(slog.DiscardHandler))
+	g, err := Open(t.Context(), cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +435,7 @@ func TestTokenConfig(t *testing.T) {
 		{full(func(c *Config) { c.TokenJWKS = write(t, "j", private) }), ""}, // its public half is used
 		{full(func(c *Config) { c.TokenRealm, c.TokenAutoRedirect, c.TokenJWKS = "", true, write(t, "j", private) }), ""},
 	} {
-		_, err := Open(tt.cfg, slog.New(slog.DiscardHandler))
+		_, err := Open(t.Context(), tt.cfg, nil, slog.New(slog.DiscardHandler))
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("got %v, want %q", err, tt.want)
 		}
@@ -451,7 +451,7 @@ func FuzzToken(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		if c, err := v.verify(raw); err == nil {
+		if c, err := v.verify(t.Context(), raw); err == nil {
 			t.Errorf("%q: got %+v", raw, c)
 		}
 	})

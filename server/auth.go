@@ -111,8 +111,12 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request, need access.S
 		return
 	}
 	realm := c.Realm
-	if c.URLPath != "" {
-		realm = s.url(r, "https://", c.URLPath)
+	switch {
+	case realm != "":
+	case c.Path != "":
+		realm = s.url(r, "https://", c.Path)
+	default:
+		realm = s.url(r, "http://", tokenPath)
 	}
 	header := `Bearer realm="` + realm + `",service="` + c.Service + `"`
 	if scope := need.String(); len(need.Actions) > 0 && quotable(scope) {

@@ -35,7 +35,7 @@ func (h *house) lock(cfg access.Config, users ...string) {
 	if err := os.WriteFile(cfg.HtpasswdPath, file.Bytes(), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	guard, err := access.Open(cfg, h.log.logger())
+	guard, err := access.Open(h.t.Context(), cfg, h.index, h.log.logger())
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 type house struct {
 	t      testing.TB
 	driver drivers.Driver
+	index  *index.DB
 	server *Server
 	web    *httptest.Server
 	log    *journal
@@ -50,6 +51,7 @@ func openWith(t testing.TB, d drivers.Driver, cfg Config, reg registry.Config, j
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	h.index = db
 	r, err := registry.Open(t.Context(), reg, d, db, log)
 	if err != nil {
 		t.Fatal(err)

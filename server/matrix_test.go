@@ -15,6 +15,9 @@ import (
 // none.
 type visit struct{ here, absent int }
 
+// elsewhere marks routes that decide for themselves, and have tests of their own.
+var elsewhere = visit{}
+
 // visits has each route. A route that is not in it fails the test.
 var visits = map[string]visit{
 	"GET /":            {200, 200},
@@ -26,6 +29,10 @@ var visits = map[string]visit{
 	"GET /v2/":         {200, 200},
 	"GET /v2":          {200, 200},
 	"GET /v2/_catalog": {200, 200},
+
+	"GET /token":           elsewhere,
+	"POST /token":          elsewhere,
+	"GET /token/jwks.json": elsewhere,
 
 	"POST /v2/{name...}/blobs/uploads":             {202, 202},
 	"POST /v2/{name...}/blobs/uploads/":            {202, 202},
@@ -126,6 +133,9 @@ func (m *matrix) visit(t *testing.T, who visitor) {
 		want, ok := visits[rt.method+" "+rt.pattern]
 		if !ok {
 			t.Fatalf("%s %s: say in visits what it answers", rt.method, rt.pattern)
+		}
+		if want == elsewhere {
+			continue
 		}
 		for _, method := range methods {
 			for _, place := range who.places() {

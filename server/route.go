@@ -60,6 +60,12 @@ func (s *Server) routes() []route {
 		{"GET", tags, scopePull, s.tags, false},
 		{"GET", referrers, scopePull, s.referrers, false},
 	}
+	if s.guard.Issues() {
+		table = append(table,
+			route{"GET", tokenPath, scopeNone, s.getToken, true}, // for what is to be finished
+			route{"POST", tokenPath, scopeNone, s.postToken, true},
+			route{"GET", tokenPath + "/jwks.json", scopeNone, s.jwks, true})
+	}
 	if s.cfg.searchable() {
 		table = append(table, route{"GET", "/v1/search", scopeSearch, s.search, false})
 	}

@@ -20,10 +20,11 @@ import (
 	"github.com/parfait-registry/parfait/drivers/mem"
 )
 
-// A notary signs tokens as another server would.
+// A notary signs tokens as another server would, or, as its own, the registry.
 type notary struct {
-	t   testing.TB
-	key *ecdsa.PrivateKey
+	t           testing.TB
+	key         *ecdsa.PrivateKey
+	issuer, kid string
 }
 
 func newNotary(t testing.TB) notary {
@@ -32,7 +33,7 @@ func newNotary(t testing.TB) notary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return notary{t, key}
+	return notary{t, key, "notary.example.com", "notary"}
 }
 
 // jwks writes the file of its public key.
@@ -52,12 +53,12 @@ func (n notary) jwks() string {
 // token signs one that is good until an end.
 func (n notary) token(subject, audience string, end time.Time, scopes ...access.Scope) []string {
 	n.t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: crypto.Signer(n.key), KeyID: "notary"}}, nil)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: crypto.Signer(n.key), KeyID: n.kid}}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	raw, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Issuer: "notary.example.com", Audience: jwt.Audience{audience}, Subject: subject, Expiry: jwt.NewNumericDate(end),
+		Issuer: n.issuer, Audience: jwt.Audience{audience}, Subject: subject, Expiry: jwt.NewNumericDate(end),
 	}).Claims(map[string]any{"access": scopes}).Serialize()
 	if err != nil {
 		n.t.Fatal(err)
@@ -74,7 +75,7 @@ func (h *house) entrust(n notary, change func(*access.Config)) {
 	if change != nil {
 		change(&cfg)
 	}
-	guard, err := access.Open(cfg, h.log.logger())
+	guard, err := access.Open(h.t.Context(), cfg, nil, h.log.logger())
 	if err != nil {
 		h.t.Fatal(err)
 	}

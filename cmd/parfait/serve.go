@@ -47,7 +47,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, failed(db.Close())) }()
-	guard, err := access.Open(s.access, log)
+	guard, err := access.Open(ctx, s.access, db, log)
 	if err != nil {
 		return err
 	}
