@@ -3,6 +3,8 @@ package s3
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"strings"
@@ -84,6 +86,57 @@ func TestRetryer(t *testing.T) {
 	}
 	if token, err := newRetryer().GetRetryToken(t.Context(), nil); err != nil || token == nil {
 		t.Errorf("got no token: %v", err)
+	}
+}
+
+// TestFailure checks what answers mean to the callers of a driver.
+func TestFailure(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want error // nil for none in particular
+	}{
+		{answered(404, "NoSuchKey"), fs.ErrNotExist},
+		{answered(404, "NotFound"), fs.ErrNotExist}, // of a HEAD
+		{answered(404, "NoSuchBucket"), drivers.ErrUnavailable},
+		{answered(404, "NoSuchUpload"), nil},
+		{answered(403, "AccessDenied"), fs.ErrPermission},
+		{answered(403, "Forbidden"), fs.ErrPermission},
+		{answered(401, "Unauthorized"), fs.ErrPermission},
+		{answered(400, "ExpiredToken"), fs.ErrPermission},
+		{answered(416, "InvalidRange"), drivers.ErrRange},
+		{answered(416, "RequestedRangeNotSatisfiable"), drivers.ErrRange},
+		{answered(501, "NotImplemented"), errors.ErrUnsupported},
+		{answered(400, "InvalidArgument"), nil},
+		{answered(503, "SlowDown"), drivers.ErrUnavailable},
+		{fs.ErrInvalid, fs.ErrInvalid},
+	} {
+		err := failure(t.Context(), "open", "a/b", tt.err)
+		for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, drivers.ErrRange, drivers.ErrUnavailable, errors.ErrUnsupported} {
+			if got := errors.Is(err, kind); got != (kind == tt.want) {
+				t.Errorf("%v: it is %q: %v", err, kind, got)
+			}
+		}
+		if !errors.Is(err, tt.err) {
+			t.Errorf("%v does not wrap what the SDK said", err)
+		}
+	}
+	err := failure(t.Context(), "open", "a/b", answered(404, "NoSuchKey"))
+	if want := `s3: open "a/b": file does not exist: NoSuchKey: about NoSuchKey`; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+func TestIncapable(t *testing.T) {
+	for code, want := range map[string]bool{"400 InvalidPart": true, "400 RequestTimeout": false, "400 ExpiredToken": false, "405 MethodNotAllowed": true,
+		"411 MissingContentLength": true, "501 NotImplemented": true, "403 AccessDenied": false, "404 NoSuchKey": false, "503 SlowDown": false} {
+		var status int
+		var name string
+		if _, err := fmt.Sscan(code, &status, &name); err != nil {
+			t.Fatal(err)
+		}
+		if got := incapable(answered(status, name)); got != want {
+			t.Errorf("%s: got %v, want %v", code, got, want)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	api "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -37,8 +36,8 @@ func (d *Driver) Compose(ctx context.Context, dst string, srcs ...string) error 
 		if err == nil {
 			return nil
 		}
-		if !tooLarge(err) {
-			return failure(ctx, "compose", missing(err, srcs[0], dst), err)
+		if !incapable(err) { // for the size of the source, say
+			return composeFailure(ctx, srcs[0], dst, err)
 		}
 	}
 	spans, err := d.spans(ctx, srcs)
@@ -60,17 +59,16 @@ func (d *Driver) copy(ctx context.Context, dst, src string) error {
 // source is how a copy names the object at key. Neither bucket nor key holds a character that wants to be escaped.
 func (d *Driver) source(key string) *string { return aws.String(d.bucket + "/" + d.prefix + key) }
 
-// tooLarge reports whether a copy may have been refused for its size. Servers name it differently.
-func tooLarge(err error) bool {
-	return status(err) == http.StatusBadRequest && !transient(err) || code(err) == "EntityTooLarge"
-}
-
-// missing is the key that an error of a copy is about.
-func missing(err error, src, dst string) string {
+// composeFailure is about src if that is what is missing. What the server cannot do, the caller may do by streaming.
+func composeFailure(ctx context.Context, src, dst string, err error) error {
+	key := dst
 	if code(err) == "NoSuchKey" {
-		return src
+		key = src
 	}
-	return dst
+	if incapable(err) {
+		err = fmt.Errorf("%w: %s", errors.ErrUnsupported, oneLine(err))
+	}
+	return failure(ctx, "compose", key, err)
 }
 
 // A span is a piece of an object.
@@ -111,7 +109,7 @@ func (d *Driver) spans(ctx context.Context, keys []string) ([]span, error) {
 func (d *Driver) join(ctx context.Context, dst string, spans []span) error {
 	if len(spans) == 1 && spans[0].n <= maxCopy && spans[0].key != dst {
 		if err := d.copy(ctx, dst, spans[0].key); err != nil {
-			return failure(ctx, "compose", missing(err, spans[0].key, dst), err)
+			return composeFailure(ctx, spans[0].key, dst, err)
 		}
 		return nil
 	}
@@ -213,11 +211,8 @@ func (u *upload) copyAll(ctx context.Context, pieces [][]span) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := u.complete(ctx); err != nil {
-		if status(err) == http.StatusBadRequest && !transient(err) { // the parts are not equal, say
-			err = fmt.Errorf("%w: %s", errors.ErrUnsupported, oneLine(err))
-		}
-		return failure(ctx, "compose", u.key, err)
+	if err := u.complete(ctx); err != nil { // since the parts are not equal, say
+		return composeFailure(ctx, u.key, u.key, err)
 	}
 	return nil
 }
@@ -233,11 +228,11 @@ func (u *upload) copyPart(ctx context.Context, n int, s span) error {
 	}
 	out, err := u.d.api.UploadPartCopy(ctx, input, u.d.clients.slowly)
 	if err == nil && out.CopyPartResult == nil {
-		err = fmt.Errorf("copy a part: %w", errors.ErrUnsupported)
+		err = errors.ErrUnsupported
 	}
 	if err != nil {
 		u.lost(ctx)
-		return failure(ctx, "compose", missing(err, s.key, u.key), err)
+		return composeFailure(ctx, s.key, u.key, err)
 	}
 	u.add(n, out.CopyPartResult.ETag, s.n)
 	return nil

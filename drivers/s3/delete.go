@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -55,7 +54,7 @@ func (d *Driver) deleteBatch(ctx context.Context, keys []string) error {
 	out, err := d.api.DeleteObjects(ctx, &api.DeleteObjectsInput{
 		Bucket: &d.bucket, Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
 	}, sumMD5)
-	if noBatch(err) {
+	if incapable(err) {
 		d.noBatch.Store(true)
 		err = errors.ErrUnsupported
 	}
@@ -69,13 +68,4 @@ func (d *Driver) deleteBatch(ctx context.Context, keys []string) error {
 		}
 	}
 	return nil
-}
-
-// noBatch reports whether err says that the server cannot delete in batches at all.
-func noBatch(err error) bool {
-	switch status(err) {
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusLengthRequired, http.StatusNotImplemented:
-		return !transient(err)
-	}
-	return false
 }

@@ -76,7 +76,7 @@ func kind(err error) error {
 	switch {
 	case transient(err):
 		return drivers.ErrUnavailable
-	case status(err) == http.StatusUnauthorized, status(err) == http.StatusForbidden:
+	case stale(err), status(err) == http.StatusUnauthorized, status(err) == http.StatusForbidden:
 		return fs.ErrPermission
 	case status(err) == http.StatusRequestedRangeNotSatisfiable:
 		return drivers.ErrRange
@@ -105,8 +105,26 @@ func transient(err error) bool {
 	}
 }
 
+// stale reports whether the credentials were good for some time only, and that is over.
+func stale(err error) bool {
+	return code(err) == "ExpiredToken" || code(err) == "InvalidToken"
+}
+
 // denied reports whether the server refuses a request for want of rights.
 func denied(err error) bool { return code(err) == "AccessDenied" }
+
+// incapable reports whether err says that the server does not do what it is asked, or not with these objects. Servers
+// differ in how they say so.
+func incapable(err error) bool {
+	if stale(err) {
+		return false
+	}
+	switch status(err) {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusLengthRequired, http.StatusNotImplemented:
+		return !transient(err)
+	}
+	return errors.Is(err, errors.ErrUnsupported)
+}
 
 // conflict reports whether a condition on a request was not met.
 func conflict(err error) bool {

@@ -136,7 +136,7 @@ func TestOpen_Errors(t *testing.T) {
 			c.Endpoint, c.Secure = "", false
 			c.BotoHost, c.BotoPort, _ = strings.Cut(closed.Addr().String(), ":")
 		}, []string{"boto_host: http://" + closed.Addr().String(), "connection refused"}},
-		{"silence", func(c *s3.Config) { c.Endpoint = "http://" + silent(t) }, []string{"s3_endpoint: ", "does not answer within 8s"}},
+		{"silence", func(c *s3.Config) { c.Endpoint = "http://" + silent(t) }, []string{"s3_endpoint: ", "does not answer within 7s"}},
 		{"no host", func(c *s3.Config) { c.Endpoint = "http://s3.invalid" }, []string{"s3_endpoint: there is no host s3.invalid"}},
 		{"https to http", func(c *s3.Config) { c.Endpoint = strings.Replace(server.URL, "http:", "https:", 1) }, []string{"s3_endpoint: ", "does not speak https", "begin with http://"}},
 		{"https to http, by older keys", func(c *s3.Config) { c.Endpoint, c.BotoHost = "", server.Addr }, []string{"s3_secure: ", "set it to false"}},
@@ -161,7 +161,7 @@ func TestOpen_Errors(t *testing.T) {
 			tt.change(&cfg)
 			start := time.Now()
 			d, err := s3.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > 9*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if err == nil {

@@ -67,8 +67,8 @@ var (
 )
 
 const (
-	openTimeout  = 8 * time.Second
-	probeTimeout = 2 * time.Second // for the removal of a probe when all else has failed
+	openTimeout  = 7 * time.Second
+	probeTimeout = time.Second // for the removal of a probe when all else has failed
 
 	// probes is where Open leaves a small object for a moment.
 	probes = "parfait/probe/"

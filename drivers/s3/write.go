@@ -86,14 +86,10 @@ func (u *upload) Whole(ctx context.Context, data []byte) error {
 // putInput is a request to store data at key.
 func (d *Driver) putInput(key string, data []byte) *api.PutObjectInput {
 	return &api.PutObjectInput{
-		Bucket: &d.bucket, Key: d.key(key), Body: body(data), ContentLength: aws.Int64(int64(len(data))),
+		Bucket: &d.bucket, Key: d.key(key), Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
 		ServerSideEncryption: d.encrypt, SSEKMSKeyId: optional(d.kmsKey), StorageClass: d.class,
 	}
 }
-
-// body is data to be sent. A [bytes.Reader] as it is would be written to the connection in one piece, and could not be
-// taken from a server that has answered and reads no further.
-func body(data []byte) io.ReadSeeker { return struct{ io.ReadSeeker }{bytes.NewReader(data)} }
 
 func (d *Driver) put(ctx context.Context, key string, data []byte) error {
 	_, err := d.api.PutObject(ctx, d.putInput(key, data))
@@ -162,7 +158,7 @@ func (u *upload) Part(ctx context.Context, n int, data []byte) error {
 func (u *upload) part(ctx context.Context, n int, data []byte) error {
 	out, err := u.d.api.UploadPart(ctx, &api.UploadPartInput{
 		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id, PartNumber: aws.Int32(int32(n) + 1),
-		Body: body(data), ContentLength: aws.Int64(int64(len(data))),
+		Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
 	})
 	if err != nil {
 		u.lost(ctx)
