@@ -15,9 +15,9 @@ type Blob struct {
 // Blob looks up a blob of a repository. The error is ErrNotFound if the repository has none of this digest.
 func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
 	key := cacheKey{"blob", repo, d.String()}
-	return lookUp(db.cache, key, func(Blob) bool { return true }, func() (Blob, error) {
+	return recall(db.cache, key, func(Blob) bool { return true }, func() (Blob, error) {
 		b := Blob{Digest: d}
-		err := found(db.row(ctx, key.query, repo, pack(d)).Scan(&b.Size))
+		err := db.ask(ctx, key.query, repo, pack(d)).Scan(&b.Size)
 		return b, err
 	})
 }
@@ -25,66 +25,54 @@ func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, err
 // Stored reports whether some repository has the blob, so that its bytes are durable. Those of a manifest, or of what
 // was one, are not necessarily: they are in the store as a file that can be derived from the index.
 func (db *DB) Stored(ctx context.Context, d digest.Digest) (bool, error) {
-	return exists(db.row(ctx, "blob-linked-anywhere", pack(d)))
+	return db.ask(ctx, "blob-linked-anywhere", pack(d)).exists()
 }
 
 // AddBlob says that the bytes of b are stored, and that repo, which is made if need be, has them. It ends session,
-// unless that is "". The entries are those that the store has to follow; none if the repository had the blob.
-func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session) (entries []Entry, err error) {
-	err = db.update(ctx, "add-blob", repo, func(t *tx) error {
-		entries = nil
-		if _, err := t.exec("insert-blob", pack(b.Digest), b.Size, now()); err != nil {
+// unless that is "". The changes are those that the store has to follow; none if the repository had the blob.
+func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session) ([]Change, error) {
+	return db.update(ctx, "add-blob", repo, func(t *tx) error {
+		t.do("add-blob", pack(b.Digest), b.Size, now(), true)
+		ended := t.endSession(session)
+		if err := t.linkBlob(repo, b.Digest); err != nil {
 			return err
 		}
-		if err := t.endSession(session); err != nil {
-			return err
-		}
-		entries, err = t.linkBlob(repo, b.Digest)
-		return err
+		return ended()
 	})
-	return entries, err
 }
 
 // MountBlob gives repo a blob that the repository from has; any repository if from is "". The error is ErrNotFound
 // if it does not.
-func (db *DB) MountBlob(ctx context.Context, repo, from string, d digest.Digest) (b Blob, entries []Entry, err error) {
-	b.Digest = d
-	err = db.update(ctx, "mount-blob", repo, func(t *tx) error {
-		entries = nil
+func (db *DB) MountBlob(ctx context.Context, repo, from string, d digest.Digest) (Blob, []Change, error) {
+	b := Blob{Digest: d}
+	changes, err := db.update(ctx, "mount-blob", repo, func(t *tx) error {
 		query, args := "blob-linked-anywhere", []any{pack(d)}
 		if from != "" {
 			query, args = "blob", []any{from, pack(d)}
 		}
-		if err := found(t.row(query, args...).Scan(&b.Size)); err != nil {
+		t.do("keep-blob", pack(d))
+		if err := t.ask(query, args...).Scan(&b.Size); err != nil {
 			return err
 		}
-		if _, err := t.exec("see-blob", pack(d), now()); err != nil {
-			return err
-		}
-		entries, err = t.linkBlob(repo, d)
-		return err
+		t.do("see-blob", pack(d), now())
+		return t.linkBlob(repo, d)
 	})
-	return b, entries, err
+	return b, changes, err
 }
 
 // BlobRepositories returns up to n repositories that have the blob, the oldest first.
 func (db *DB) BlobRepositories(ctx context.Context, d digest.Digest, n int) ([]string, error) {
-	rows, err := db.rows(ctx, "blob-repositories", pack(d), n)
-	return collect(rows, err, scanText)
+	return collect(db.ask(ctx, "blob-repositories", pack(d), n), scanText)
 }
 
 // linkBlob gives repo, which is made if need be, the blob.
-func (t *tx) linkBlob(repo string, d digest.Digest) ([]Entry, error) {
-	id, err := t.repository(repo)
-	if err != nil {
-		return nil, err
+func (t *tx) linkBlob(repo string, d digest.Digest) error {
+	t.do("add-repository", repo, now())
+	added, err := t.exec("link-blob", repo, pack(d))
+	if added > 0 {
+		t.post(repo, Layer, d.String(), State{Digest: d})
 	}
-	added, err := t.exec("link-blob", id, pack(d))
-	if err != nil || added == 0 {
-		return nil, err
-	}
-	e, err := t.post(repo, Layer, d.String())
-	return []Entry{e}, err
+	return err
 }
 
 // A NamedError says that something cannot go, because a manifest of the repository names it.
@@ -94,33 +82,28 @@ func (e *NamedError) Error() string { return "manifest " + e.Manifest.String() +
 
 // RemoveBlob takes the blob from the repository. The error is ErrNotFound if it has none of this digest, and a
 // *NamedError if one of its manifests names it.
-func (db *DB) RemoveBlob(ctx context.Context, repo string, d digest.Digest) (entries []Entry, err error) {
-	err = db.update(ctx, "remove-blob", repo, func(t *tx) error {
-		id, err := t.repositoryID(repo)
-		if err != nil {
+func (db *DB) RemoveBlob(ctx context.Context, repo string, d digest.Digest) ([]Change, error) {
+	return db.update(ctx, "remove-blob", repo, func(t *tx) error {
+		t.do("hold-blob", pack(d))
+		if err := t.checkUnnamed(repo, d); err != nil {
 			return err
 		}
-		if err := t.checkUnnamed(id, d); err != nil {
-			return err
-		}
-		removed, err := t.exec("unlink-blob", id, pack(d))
+		removed, err := t.exec("unlink-blob", repo, pack(d))
 		if err != nil {
 			return err
 		}
 		if removed == 0 {
 			return ErrNotFound
 		}
-		e, err := t.post(repo, Layer, d.String())
-		entries = []Entry{e}
-		return err
+		t.post(repo, Layer, d.String(), State{})
+		return nil
 	})
-	return entries, err
 }
 
-// checkUnnamed returns a *NamedError if a manifest of the repository with the number id names d.
-func (t *tx) checkUnnamed(id int64, d digest.Digest) error {
+// checkUnnamed returns a *NamedError if a manifest of repo names d.
+func (t *tx) checkUnnamed(repo string, d digest.Digest) error {
 	var packed []byte
-	switch err := found(t.row("parent", pack(d), id).Scan(&packed)); err {
+	switch err := t.ask("parent", repo, pack(d)).Scan(&packed); err {
 	case nil:
 		parent, err := unpack(packed)
 		if err != nil {
@@ -132,19 +115,4 @@ func (t *tx) checkUnnamed(id int64, d digest.Digest) error {
 	default:
 		return err
 	}
-}
-
-// repositoryID returns the number of a repository, or ErrNotFound.
-func (t *tx) repositoryID(repo string) (id int64, err error) {
-	err = found(t.row("repository-id", repo).Scan(&id))
-	return id, err
-}
-
-// repository returns the number of a repository, which is made if need be.
-func (t *tx) repository(repo string) (int64, error) {
-	id, err := t.repositoryID(repo)
-	if err == ErrNotFound {
-		return t.insert("insert-repository", repo, now())
-	}
-	return id, err
 }

@@ -9,7 +9,7 @@ import (
 
 // A cache answers the look-ups that pulls repeat, without a statement. It is exact: only this process writes to the
 // database, and a transaction that changes a repository makes what is cached of it void before anybody is told that
-// the transaction has ended.
+// the transaction has ended. A nil cache knows nothing.
 type cache struct {
 	entries *lru.Cache[cacheKey, cacheEntry]
 	seed    maphash.Seed
@@ -40,8 +40,14 @@ func (c *cache) changesOf(repo string) *atomic.Uint64 {
 	return &c.changes[maphash.String(c.seed, repo)%uint64(len(c.changes))]
 }
 
+// allRepositories stands for the name of the one that a transaction changes.
+const allRepositories = ""
+
 // changed makes void what is cached of a repository, or of allRepositories.
 func (c *cache) changed(repo string) {
+	if c == nil {
+		return
+	}
 	if repo != allRepositories {
 		c.changesOf(repo).Add(1)
 		return
@@ -51,8 +57,11 @@ func (c *cache) changed(repo string) {
 	}
 }
 
-// lookUp returns what key finds, by the statement in find if it is not known.
-func lookUp[T any](c *cache, key cacheKey, keep func(T) bool, find func() (T, error)) (T, error) {
+// recall returns what key finds, by the statement in find if it is not known.
+func recall[T any](c *cache, key cacheKey, keep func(T) bool, find func() (T, error)) (T, error) {
+	if c == nil {
+		return find()
+	}
 	changes := c.changesOf(key.repo).Load() // before the statement, which may not see what changes meanwhile
 	if e, ok := c.entries.Get(key); ok && e.changes == changes {
 		if found, ok := e.found.(T); ok {

@@ -6,17 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // A committer runs transactions on the one connection that may write. Those that wait while a commit reaches the
 // disk go into the next one together, so that many pushes share an fsync.
 type committer struct {
 	conn    *sql.Conn
-	stmts   map[string]*sql.Stmt
+	stmts   map[string]prepared
 	queue   chan *transaction
 	closing chan struct{} // closed when no more transactions are taken
 	stopped chan struct{} // closed when none runs any more
 	full    bool          // whether the connection syncs at commit now
+}
+
+// A prepared statement is nil if its query has no text, which means that there is nothing to do.
+type prepared struct {
+	*sql.Stmt
+	changes bool // whether it changes something
 }
 
 // A transaction is what somebody waits for.
@@ -36,13 +43,18 @@ func startCommitter(ctx context.Context, db *sql.DB, queries map[string]string) 
 	if err != nil {
 		return nil, err
 	}
-	c := &committer{conn: conn, stmts: make(map[string]*sql.Stmt), queue: make(chan *transaction, batch),
+	c := &committer{conn: conn, stmts: make(map[string]prepared), queue: make(chan *transaction, batch),
 		closing: make(chan struct{}), stopped: make(chan struct{}), full: true}
 	for name, q := range queries {
-		if c.stmts[name], err = conn.PrepareContext(ctx, q); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("query %s: %w", name, err)
+		var stmt prepared
+		if q != "" {
+			stmt.changes = !strings.HasPrefix(q, "select")
+			if stmt.Stmt, err = conn.PrepareContext(ctx, q); err != nil {
+				conn.Close()
+				return nil, fmt.Errorf("query %s: %w", name, err)
+			}
 		}
+		c.stmts[name] = stmt
 	}
 	go c.run(context.WithoutCancel(ctx))
 	return c, nil
@@ -58,15 +70,18 @@ func (c *committer) stop() error {
 	return c.conn.Close()
 }
 
-// commit runs do in a transaction. Once it is queued, its end is awaited even if ctx ends, so that the caller knows.
-func (c *committer) commit(ctx context.Context, durable bool, do func(*tx) error) error {
-	t := &transaction{ctx: ctx, do: do, durable: durable, done: make(chan struct{})}
+// transact runs do in a transaction. Once it is queued, its end is awaited even if ctx ends, so that the caller knows.
+func (c *committer) transact(ctx context.Context, m mode, do func(*tx) error) error {
+	return diskFull(c.commit(&transaction{ctx: ctx, do: do, durable: m.durable, done: make(chan struct{})}))
+}
+
+func (c *committer) commit(t *transaction) error {
 	select {
 	case c.queue <- t:
 	case <-c.closing:
 		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-t.ctx.Done():
+		return t.ctx.Err()
 	}
 	select {
 	case <-t.done:
@@ -145,11 +160,8 @@ func (c *committer) try(ctx context.Context, ts []*transaction) (spoiler int, er
 		}
 	}()
 	for i, t := range ts {
-		x := &tx{ctx: ctx, stmts: c.stmts}
-		if t.err = t.ctx.Err(); t.err == nil {
-			t.err = t.do(x)
-		}
-		if t.err != nil && x.wrote {
+		wrote, err := c.do(ctx, t)
+		if t.err = err; err != nil && wrote {
 			return i, nil
 		}
 	}
@@ -174,41 +186,39 @@ func (c *committer) sync(ctx context.Context, full bool) error {
 	return err
 }
 
-// A tx is a running transaction. Its methods take the names of queries.
-type tx struct {
-	ctx   context.Context // of the committer: a transaction that has begun is not cut short
-	stmts map[string]*sql.Stmt
-	wrote bool
-}
-
-// exec runs a statement that changes something and returns how many rows it changed.
-func (t *tx) exec(name string, args ...any) (int64, error) {
-	t.wrote = true
-	res, err := t.stmts[name].ExecContext(t.ctx, args...)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+// do runs t, of which a transaction that has begun is not cut short. wrote says whether it may have changed something.
+func (c *committer) do(ctx context.Context, t *transaction) (wrote bool, err error) {
+	if err := t.ctx.Err(); err != nil {
+		return false, err
 	}
-	return res.RowsAffected()
+	x := &tx{send: func(statements []statement) error {
+		for _, s := range statements {
+			wrote = wrote || c.stmts[s.query].changes
+			if err := c.send(ctx, s); err != nil {
+				return fmt.Errorf("%s: %w", s.query, err)
+			}
+		}
+		return nil
+	}}
+	if err := t.do(x); err != nil {
+		return wrote, err
+	}
+	return wrote, x.flush()
 }
 
-// row runs a statement that yields one row at the most.
-func (t *tx) row(name string, args ...any) scanner {
-	return t.stmts[name].QueryRowContext(t.ctx, args...)
-}
-
-// insert runs a statement that adds a row and yields its number.
-func (t *tx) insert(name string, args ...any) (id int64, err error) {
-	t.wrote = true
-	err = t.row(name, args...).Scan(&id)
-	return id, err
-}
-
-// has reports whether a statement that selects a number yields a row.
-func (t *tx) has(name string, args ...any) (bool, error) {
-	return exists(t.row(name, args...))
-}
-
-// rows runs a statement that yields many rows.
-func (t *tx) rows(name string, args ...any) (*sql.Rows, error) {
-	return t.stmts[name].QueryContext(t.ctx, args...)
+func (c *committer) send(ctx context.Context, s statement) error {
+	stmt, known := c.stmts[s.query]
+	switch {
+	case !known:
+		return errors.New("there is no such query")
+	case stmt.Stmt == nil:
+		return nil
+	case s.read != nil:
+		return query(ctx, stmt.Stmt, s)
+	}
+	result, err := stmt.ExecContext(ctx, s.args...)
+	if err == nil && s.count != nil {
+		*s.count, err = result.RowsAffected()
+	}
+	return err
 }

@@ -27,7 +27,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	limit := func(pages int) {
 		t.Helper()
-		if _, err := db.writer.conn.ExecContext(t.Context(), fmt.Sprintf("pragma max_page_count(%d)", pages)); err != nil {
+		if _, err := db.database.(*sqliteIndex).conn.ExecContext(t.Context(), fmt.Sprintf("pragma max_page_count(%d)", pages)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,20 +15,6 @@ import (
 
 	"github.com/parfait-registry/parfait/index"
 )
-
-func open(t testing.TB, path string) *index.DB {
-	t.Helper()
-	db, err := index.Open(t.Context(), index.Config{Database: path}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return db
-}
 
 func blob(s string) index.Blob {
 	return index.Blob{Digest: digest.FromString(s), Size: int64(len(s))}
@@ -66,333 +49,331 @@ func facts(t testing.TB, db *index.DB) string {
 }
 
 func TestBlobs(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	b := blob("hello")
-	if _, err := db.Blob(ctx, "a", b.Digest); err != index.ErrNotFound {
-		t.Errorf("a blob of no repository: got %v, want ErrNotFound", err)
-	}
-	addBlobs(t, db, "a", "hello")
-	if got, err := db.Blob(ctx, "a", b.Digest); got != b || err != nil {
-		t.Errorf("got %v, %v, want %v", got, err, b)
-	}
-	if _, err := db.Blob(ctx, "b", b.Digest); err != index.ErrNotFound {
-		t.Errorf("a blob of another repository: got %v, want ErrNotFound", err)
-	}
-	if _, _, err := db.MountBlob(ctx, "b", "c", b.Digest); err != index.ErrNotFound {
-		t.Errorf("mount from a repository that lacks the blob: got %v, want ErrNotFound", err)
-	}
-	for _, from := range []string{"a", ""} {
-		if got, _, err := db.MountBlob(ctx, "b"+from, from, b.Digest); got != b || err != nil {
-			t.Errorf("mount from %q: got %v, %v, want %v", from, got, err, b)
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		b := blob("hello")
+		if _, err := db.Blob(ctx, "a", b.Digest); err != index.ErrNotFound {
+			t.Errorf("a blob of no repository: got %v, want ErrNotFound", err)
 		}
-	}
-	for n, want := range map[int][]string{0: nil, 2: {"a", "ba"}, 9: {"a", "ba", "b"}} {
-		if got, err := db.BlobRepositories(ctx, b.Digest, n); !slices.Equal(got, want) || err != nil {
-			t.Errorf("%d repositories with the blob: got %q, %v, want %q", n, got, err, want)
+		addBlobs(t, db, "a", "hello")
+		if got, err := db.Blob(ctx, "a", b.Digest); got != b || err != nil {
+			t.Errorf("got %v, %v, want %v", got, err, b)
 		}
-	}
-	if _, err := db.RemoveBlob(ctx, "a", b.Digest); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.RemoveBlob(ctx, "a", b.Digest); err != index.ErrNotFound {
-		t.Errorf("second removal: got %v, want ErrNotFound", err)
-	}
-	if _, err := db.Blob(ctx, "b", b.Digest); err != nil {
-		t.Errorf("the mounted blob went with the other one: %v", err)
-	}
+		if _, err := db.Blob(ctx, "b", b.Digest); err != index.ErrNotFound {
+			t.Errorf("a blob of another repository: got %v, want ErrNotFound", err)
+		}
+		if _, _, err := db.MountBlob(ctx, "b", "c", b.Digest); err != index.ErrNotFound {
+			t.Errorf("mount from a repository that lacks the blob: got %v, want ErrNotFound", err)
+		}
+		for _, from := range []string{"a", ""} {
+			if got, _, err := db.MountBlob(ctx, "b"+from, from, b.Digest); got != b || err != nil {
+				t.Errorf("mount from %q: got %v, %v, want %v", from, got, err, b)
+			}
+		}
+		for n, want := range map[int][]string{0: nil, 2: {"a", "ba"}, 9: {"a", "ba", "b"}} {
+			if got, err := db.BlobRepositories(ctx, b.Digest, n); !slices.Equal(got, want) || err != nil {
+				t.Errorf("%d repositories with the blob: got %q, %v, want %q", n, got, err, want)
+			}
+		}
+		if _, err := db.RemoveBlob(ctx, "a", b.Digest); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.RemoveBlob(ctx, "a", b.Digest); err != index.ErrNotFound {
+			t.Errorf("second removal: got %v, want ErrNotFound", err)
+		}
+		if _, err := db.Blob(ctx, "b", b.Digest); err != nil {
+			t.Errorf("the mounted blob went with the other one: %v", err)
+		}
+	})
 }
 
 func TestManifests(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	layers := addBlobs(t, db, "a", "config", "layer")
-	m := manifest("{}", layers...)
-	m.Annotations = map[string]string{"org.opencontainers.image.description": "An image"}
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		layers := addBlobs(t, db, "a", "config", "layer")
+		m := manifest("{}", layers...)
+		m.Annotations = map[string]string{"org.opencontainers.image.description": "An image"}
 
-	missing := manifest("{x}", layers[0], digest.FromString("nowhere"))
-	var want *index.MissingError
-	if _, err := db.PutManifest(ctx, "a", missing, "v1"); !errors.As(err, &want) || !slices.Equal(want.Digests, missing.Blobs[1:]) {
-		t.Errorf("missing blob: got %v", err)
-	}
-	if _, err := db.Manifest(ctx, "a", "v1"); err != index.ErrNotFound {
-		t.Errorf("the refused manifest is there: %v", err)
-	}
-	if _, err := db.PutManifest(ctx, "a", m, "v1", "v2"); err != nil {
-		t.Fatal(err)
-	}
-	got, err := db.Manifest(ctx, "a", "v2")
-	if err != nil || got.Digest != m.Digest || string(got.Payload) != "{}" || got.MediaType != m.MediaType {
-		t.Errorf("got %v, %v", got, err)
-	}
-	parent := manifest("[]")
-	parent.Manifests = []digest.Digest{m.Digest}
-	if _, err := db.PutManifest(ctx, "a", parent); err != nil {
-		t.Fatal(err)
-	}
-	var named *index.NamedError
-	if _, err := db.RemoveManifest(ctx, "a", m.Digest); !errors.As(err, &named) || named.Manifest != parent.Digest {
-		t.Errorf("removal of an index's child: got %v", err)
-	}
-	if _, err := db.RemoveBlob(ctx, "a", layers[1]); !errors.As(err, &named) || named.Manifest != m.Digest {
-		t.Errorf("removal of a manifest's layer: got %v", err)
-	}
-	for _, d := range []digest.Digest{parent.Digest, m.Digest} {
-		if _, err := db.RemoveManifest(ctx, "a", d); err != nil {
+		missing := manifest("{x}", layers[0], digest.FromString("nowhere"))
+		var want *index.MissingError
+		if _, err := db.PutManifest(ctx, "a", missing, "v1"); !errors.As(err, &want) || !slices.Equal(want.Digests, missing.Blobs[1:]) {
+			t.Errorf("missing blob: got %v", err)
+		}
+		if _, err := db.Manifest(ctx, "a", "v1"); err != index.ErrNotFound {
+			t.Errorf("the refused manifest is there: %v", err)
+		}
+		if _, err := db.PutManifest(ctx, "a", m, "v1", "v2"); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if tags, err := db.Tags(ctx, "a", "", 10); len(tags) != 0 || err != nil {
-		t.Errorf("tags after the manifest went: %v, %v", tags, err)
-	}
-	if names, err := db.Repositories(ctx, "", 10); len(names) != 0 || err != nil {
-		t.Errorf("catalog after the last manifest went: %v, %v", names, err)
-	}
-	if got := facts(t, db); strings.Contains(got, "referenced 1") || strings.Contains(got, "referenced -") {
-		t.Errorf("references left over:\n%s", got)
-	}
+		got, err := db.Manifest(ctx, "a", "v2")
+		if err != nil || got.Digest != m.Digest || string(got.Payload) != "{}" || got.MediaType != m.MediaType {
+			t.Errorf("got %v, %v", got, err)
+		}
+		parent := manifest("[]")
+		parent.Manifests = []digest.Digest{m.Digest}
+		if _, err := db.PutManifest(ctx, "a", parent); err != nil {
+			t.Fatal(err)
+		}
+		var named *index.NamedError
+		if _, err := db.RemoveManifest(ctx, "a", m.Digest); !errors.As(err, &named) || named.Manifest != parent.Digest {
+			t.Errorf("removal of an index's child: got %v", err)
+		}
+		if _, err := db.RemoveBlob(ctx, "a", layers[1]); !errors.As(err, &named) || named.Manifest != m.Digest {
+			t.Errorf("removal of a manifest's layer: got %v", err)
+		}
+		for _, d := range []digest.Digest{parent.Digest, m.Digest} {
+			if _, err := db.RemoveManifest(ctx, "a", d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tags, err := db.Tags(ctx, "a", "", 10); len(tags) != 0 || err != nil {
+			t.Errorf("tags after the manifest went: %v, %v", tags, err)
+		}
+		if names, err := db.Repositories(ctx, "", 10); len(names) != 0 || err != nil {
+			t.Errorf("catalog after the last manifest went: %v, %v", names, err)
+		}
+		if got := facts(t, db); strings.Contains(got, "referenced 1") || strings.Contains(got, "referenced -") {
+			t.Errorf("references left over:\n%s", got)
+		}
+	})
 }
 
 // A layer that need not be in the registry may still come later, and is referenced then.
 func TestBlobAfterItsManifest(t *testing.T) {
-	db := open(t, "")
-	m := manifest("{}")
-	m.Elsewhere = []digest.Digest{blob("foreign").Digest}
-	if _, err := db.PutManifest(t.Context(), "a", m); err != nil {
-		t.Fatal(err)
-	}
-	addBlobs(t, db, "a", "foreign")
-	want := fmt.Sprintf("blob %s referenced 1 times", m.Elsewhere[0])
-	if got := facts(t, db); !strings.Contains(got, want) {
-		t.Errorf("got\n%s\nwant the line %s", got, want)
-	}
+	onEach(t, func(t *testing.T, db *index.DB) {
+		m := manifest("{}")
+		m.Elsewhere = []digest.Digest{blob("foreign").Digest}
+		if _, err := db.PutManifest(t.Context(), "a", m); err != nil {
+			t.Fatal(err)
+		}
+		addBlobs(t, db, "a", "foreign")
+		want := fmt.Sprintf("blob %s referenced 1 times", m.Elsewhere[0])
+		if got := facts(t, db); !strings.Contains(got, want) {
+			t.Errorf("got\n%s\nwant the line %s", got, want)
+		}
+	})
 }
 
 func TestPages(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	if _, err := db.Tags(ctx, "a", "", 2); err != index.ErrNotFound {
-		t.Errorf("tags of no repository: got %v, want ErrNotFound", err)
-	}
-	tags := []string{"1.0", "B", "a", "a-1", "b"}
-	for _, repo := range []string{"a", "a-b", "a/b"} {
-		if _, err := db.PutManifest(ctx, repo, manifest("{}"), tags...); err != nil {
-			t.Fatal(err)
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		if _, err := db.Tags(ctx, "a", "", 2); err != index.ErrNotFound {
+			t.Errorf("tags of no repository: got %v, want ErrNotFound", err)
 		}
-	}
-	var got []string
-	for last := ""; ; last = got[len(got)-1] {
-		page, err := db.Tags(ctx, "a", last, 2)
-		if err != nil {
-			t.Fatal(err)
+		tags := []string{"1.0", "B", "a", "a-1", "b"}
+		for _, repo := range []string{"a", "a-b", "a/b"} {
+			if _, err := db.PutManifest(ctx, repo, manifest("{}"), tags...); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if got = append(got, page...); len(page) < 2 {
-			break
+		var got []string
+		for last := ""; ; last = got[len(got)-1] {
+			page, err := db.Tags(ctx, "a", last, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, page...); len(page) < 2 {
+				break
+			}
 		}
-	}
-	if !slices.Equal(got, tags) {
-		t.Errorf("got tags %v, want %v", got, tags)
-	}
-	if names, err := db.Repositories(ctx, "a", 1); !slices.Equal(names, []string{"a-b"}) || err != nil {
-		t.Errorf("second page of the catalog: got %v, %v", names, err)
-	}
+		if !slices.Equal(got, tags) {
+			t.Errorf("got tags %v, want %v", got, tags)
+		}
+		if names, err := db.Repositories(ctx, "a", 1); !slices.Equal(names, []string{"a-b"}) || err != nil {
+			t.Errorf("second page of the catalog: got %v, %v", names, err)
+		}
+	})
 }
 
 func TestReferrers(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	subject := digest.FromString("subject")
-	for i := range 5 {
-		m := manifest(fmt.Sprint(i))
-		m.Subject, m.ArtifactType = subject, fmt.Sprintf("type/%d", i%2)
-		m.Annotations = map[string]string{"n": fmt.Sprint(i)}
-		if _, err := db.PutManifest(ctx, "a", m); err != nil {
-			t.Fatal(err)
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		subject := digest.FromString("subject")
+		for i := range 5 {
+			m := manifest(fmt.Sprint(i))
+			m.Subject, m.ArtifactType = subject, fmt.Sprintf("type/%d", i%2)
+			m.Annotations = map[string]string{"n": fmt.Sprint(i)}
+			if _, err := db.PutManifest(ctx, "a", m); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	all, err := db.Referrers(ctx, "a", subject, "", "", 10)
-	if err != nil || len(all) != 5 || all[0].Annotations["n"] == "" || all[0].Size != 1 {
-		t.Fatalf("got %v, %v", all, err)
-	}
-	rest, err := db.Referrers(ctx, "a", subject, "", all[1].Digest, 2)
-	if err != nil || len(rest) != 2 || rest[0].Digest != all[2].Digest {
-		t.Errorf("second page: got %v, %v", rest, err)
-	}
-	if odd, err := db.Referrers(ctx, "a", subject, "type/1", "", 10); len(odd) != 2 || err != nil {
-		t.Errorf("of one type: got %v, %v", odd, err)
-	}
-	if none, err := db.Referrers(ctx, "b", subject, "", "", 10); len(none) != 0 || err != nil {
-		t.Errorf("of another repository: got %v, %v", none, err)
-	}
+		all, err := db.Referrers(ctx, "a", subject, "", "", 10)
+		if err != nil || len(all) != 5 || all[0].Annotations["n"] == "" || all[0].Size != 1 {
+			t.Fatalf("got %v, %v", all, err)
+		}
+		rest, err := db.Referrers(ctx, "a", subject, "", all[1].Digest, 2)
+		if err != nil || len(rest) != 2 || rest[0].Digest != all[2].Digest {
+			t.Errorf("second page: got %v, %v", rest, err)
+		}
+		if odd, err := db.Referrers(ctx, "a", subject, "type/1", "", 10); len(odd) != 2 || err != nil {
+			t.Errorf("of one type: got %v, %v", odd, err)
+		}
+		if none, err := db.Referrers(ctx, "b", subject, "", "", 10); len(none) != 0 || err != nil {
+			t.Errorf("of another repository: got %v, %v", none, err)
+		}
+	})
 }
 
 func TestSearch(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	for repo, text := range map[string]string{"team/app_one": "The 100% App", "team/apptwo": "", "other": "an APP, too"} {
-		m := manifest(repo)
-		m.Annotations = map[string]string{"org.opencontainers.image.description": text}
-		if _, err := db.PutManifest(ctx, repo, m, "v1"); err != nil {
-			t.Fatal(err)
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		for repo, text := range map[string]string{"team/app_one": "The 100% App", "team/apptwo": "", "other": "an APP, too"} {
+			m := manifest(repo)
+			m.Annotations = map[string]string{"org.opencontainers.image.description": text}
+			if _, err := db.PutManifest(ctx, repo, m, "v1"); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, tt := range []struct {
-		term string
-		want []string
-	}{
-		{"", []string{"other", "team/app_one", "team/apptwo"}},
-		{"ApP", []string{"other", "team/app_one", "team/apptwo"}},
-		{"app_", []string{"team/app_one"}},
-		{"100%", []string{"team/app_one"}},
-		{`\`, nil},
-	} {
-		found, total, err := db.Search(ctx, tt.term, 10, 0)
-		var got []string
-		for _, f := range found {
-			got = append(got, f.Name)
+		for _, tt := range []struct {
+			term string
+			want []string
+		}{
+			{"", []string{"other", "team/app_one", "team/apptwo"}},
+			{"ApP", []string{"other", "team/app_one", "team/apptwo"}},
+			{"app_", []string{"team/app_one"}},
+			{"100%", []string{"team/app_one"}},
+			{`\`, nil},
+		} {
+			found, total, err := db.Search(ctx, tt.term, 10, 0)
+			var got []string
+			for _, f := range found {
+				got = append(got, f.Name)
+			}
+			if err != nil || !slices.Equal(got, tt.want) || total != len(tt.want) {
+				t.Errorf("search %q: got %v, %d, %v, want %v", tt.term, got, total, err, tt.want)
+			}
 		}
-		if err != nil || !slices.Equal(got, tt.want) || total != len(tt.want) {
-			t.Errorf("search %q: got %v, %d, %v, want %v", tt.term, got, total, err, tt.want)
-		}
-	}
+	})
 }
 
 func TestSessions(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	s := index.Session{ID: "s1", Repo: "a", Algorithm: digest.SHA256, Started: time.Now()}
-	if err := db.AddSession(ctx, s); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.GrowSession(ctx, s, "p0", 5, []byte("state")); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.GrowSession(ctx, s, "p0x", 7, nil); err != index.ErrConflict {
-		t.Errorf("two chunks at one place: got %v, want ErrConflict", err)
-	}
-	s.Size = 5
-	if err := db.GrowSession(ctx, s, "p5", 9, []byte("more")); err != nil {
-		t.Fatal(err)
-	}
-	addBlobs(t, db, "b", "hello")
-	got, err := db.SessionParts(ctx, "s1", blob("hello").Digest)
-	if err != nil || got.Size != 9 || !slices.Equal(got.Parts, []string{"p0", "p5"}) || string(got.HashState) != "more" || got.StoredSize != 5 {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if _, err := db.AddBlob(ctx, "a", blob("x"), s); err != index.ErrConflict {
-		t.Errorf("commit of an old state: got %v, want ErrConflict", err)
-	}
-	if _, err := db.Blob(ctx, "a", blob("x").Digest); err != index.ErrNotFound {
-		t.Errorf("the refused commit left its blob: %v", err)
-	}
-	if old, err := db.ExpiredSessions(ctx, time.Now().Add(time.Hour), 10); len(old) != 1 || err != nil {
-		t.Errorf("expired: got %v, %v", old, err)
-	}
-	if _, err := db.AddBlob(ctx, "a", blob("x"), got); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Session(ctx, "s1", ""); err != index.ErrNotFound {
-		t.Errorf("the session outlived its commit: %v", err)
-	}
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		s := index.Session{ID: "s1", Repo: "a", Algorithm: digest.SHA256, Started: time.Now()}
+		if err := db.AddSession(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.GrowSession(ctx, s, "p0", 5, []byte("state")); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.GrowSession(ctx, s, "p0x", 7, nil); err != index.ErrConflict {
+			t.Errorf("two chunks at one place: got %v, want ErrConflict", err)
+		}
+		s.Size = 5
+		if err := db.GrowSession(ctx, s, "p5", 9, []byte("more")); err != nil {
+			t.Fatal(err)
+		}
+		addBlobs(t, db, "b", "hello")
+		got, err := db.SessionParts(ctx, "s1", blob("hello").Digest)
+		if err != nil || got.Size != 9 || !slices.Equal(got.Parts, []string{"p0", "p5"}) || string(got.HashState) != "more" || got.StoredSize != 5 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		if _, err := db.AddBlob(ctx, "a", blob("x"), s); err != index.ErrConflict {
+			t.Errorf("commit of an old state: got %v, want ErrConflict", err)
+		}
+		if _, err := db.Blob(ctx, "a", blob("x").Digest); err != index.ErrNotFound {
+			t.Errorf("the refused commit left its blob: %v", err)
+		}
+		if old, err := db.ExpiredSessions(ctx, time.Now().Add(time.Hour), 10); len(old) != 1 || err != nil {
+			t.Errorf("expired: got %v, %v", old, err)
+		}
+		if _, err := db.AddBlob(ctx, "a", blob("x"), got); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Session(ctx, "s1", ""); err != index.ErrNotFound {
+			t.Errorf("the session outlived its commit: %v", err)
+		}
+	})
 }
 
-func TestOutbox(t *testing.T) {
-	db, ctx := open(t, ""), t.Context()
-	layers := addBlobs(t, db, "a", "layer")
-	m := manifest("{}", layers...)
-	if _, err := db.PutManifest(ctx, "a", m, "v1"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.RemoveTag(ctx, "a", "v1"); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := db.Outbox(ctx, 0, 10)
-	if err != nil || len(entries) != 4 {
-		t.Fatalf("got %v, %v, want layer, revision, tag, tag", entries, err)
-	}
-	for i, want := range []index.State{{Digest: layers[0]}, {Digest: m.Digest, Payload: m.Payload}, {}, {}} {
-		got, err := db.State(ctx, entries[i])
-		if err != nil || got.Digest != want.Digest || string(got.Payload) != string(want.Payload) {
-			t.Errorf("state of %v: got %v, %v", entries[i], got, err)
+// What clients send is not always text as PostgreSQL has it.
+func TestOddText(t *testing.T) {
+	onEach(t, func(t *testing.T, db *index.DB) {
+		const odd = "nul \x00 and no UTF-8 \xff"
+		m := manifest("{}")
+		m.ArtifactType, m.Annotations = odd, map[string]string{"org.opencontainers.image.description": odd, odd: odd}
+		if _, err := db.PutManifest(t.Context(), "a", m, "v1"); err != nil {
+			t.Fatal(err)
 		}
-	}
-	var ids []int64
-	for _, e := range entries[:3] {
-		ids = append(ids, e.ID)
-	}
-	if err := db.Settle(ctx, ids); err != nil {
-		t.Fatal(err)
-	}
-	if left, err := db.Outbox(ctx, 0, 10); len(left) != 1 || left[0] != entries[3] || err != nil {
-		t.Errorf("after settling: got %v, %v", left, err)
-	}
+		found, total, err := db.Search(t.Context(), odd, 10, 0)
+		if len(found) != 1 || total != 1 || err != nil {
+			t.Errorf("got %v, %d, %v", found, total, err)
+		}
+		if _, err := db.Referrers(t.Context(), "a", m.Digest, odd, "", 10); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Transactions that share a commit succeed and fail each on its own.
 func TestSharedCommit(t *testing.T) {
-	db := open(t, filepath.Join(t.TempDir(), "index.db"))
-	stale := index.Session{ID: "none", Size: 1}
-	var wg sync.WaitGroup
-	for i := range 200 {
-		wg.Go(func() {
-			if i%5 == 0 {
-				if _, err := db.AddBlob(t.Context(), "a", blob(fmt.Sprint(i)), stale); err != index.ErrConflict {
-					t.Errorf("blob %d: got %v, want ErrConflict", i, err)
+	onEach(t, func(t *testing.T, db *index.DB) {
+		stale := index.Session{ID: "none", Size: 1}
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				if i%5 == 0 {
+					if _, err := db.AddBlob(t.Context(), "a", blob(fmt.Sprint(i)), stale); err != index.ErrConflict {
+						t.Errorf("blob %d: got %v, want ErrConflict", i, err)
+					}
+					return
 				}
-				return
-			}
-			if _, err := db.AddBlob(t.Context(), "a", blob(fmt.Sprint(i)), index.Session{}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	for i := range 200 {
-		_, err := db.Blob(t.Context(), "a", blob(fmt.Sprint(i)).Digest)
-		if there := err == nil; there != (i%5 != 0) {
-			t.Errorf("blob %d: there is %v, %v", i, there, err)
+				if _, err := db.AddBlob(t.Context(), "a", blob(fmt.Sprint(i)), index.Session{}); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-	}
+		wg.Wait()
+		for i := range 200 {
+			_, err := db.Blob(t.Context(), "a", blob(fmt.Sprint(i)).Digest)
+			if there := err == nil; there != (i%5 != 0) {
+				t.Errorf("blob %d: there is %v, %v", i, there, err)
+			}
+		}
+	})
 }
 
 func TestRebuild(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a folder?#%", "index.db")
-	db, ctx := open(t, path), t.Context()
-	layers := addBlobs(t, db, "a", "layer")
-	m := manifest("{}", layers...)
-	if _, err := db.PutManifest(ctx, "a", m, "v1"); err != nil {
-		t.Fatal(err)
-	}
-	before := facts(t, db)
-	stop := errors.New("stop")
-	if err := db.Rebuild(ctx, func(*index.Builder) error { return stop }); err != stop {
-		t.Errorf("got %v, want %v", err, stop)
-	}
-	if got := facts(t, db); got != before {
-		t.Errorf("a rebuild that failed has changed the index to\n%s", got)
-	}
-	err := db.Rebuild(ctx, func(b *index.Builder) error {
-		return errors.Join(b.Stored(blob("layer")), b.Stored(blob("{}")), b.Stored(blob("unnamed")), b.Layer("a", layers[0]),
-			b.Manifest("a", m), b.Tag("a", "v1", m.Digest))
+	onEach(t, func(t *testing.T, db *index.DB) {
+		ctx := t.Context()
+		layers := addBlobs(t, db, "a", "layer")
+		m := manifest("{}", layers...)
+		if _, err := db.PutManifest(ctx, "a", m, "v1"); err != nil {
+			t.Fatal(err)
+		}
+		before := facts(t, db)
+		stop := errors.New("stop")
+		if err := db.Rebuild(ctx, func(*index.Builder) error { return stop }); err != stop {
+			t.Errorf("got %v, want %v", err, stop)
+		}
+		if got := facts(t, db); got != before {
+			t.Errorf("a rebuild that failed has changed the index to\n%s", got)
+		}
+		err := db.Rebuild(ctx, func(b *index.Builder) error {
+			return errors.Join(b.Stored(blob("layer")), b.Stored(blob("{}")), b.Stored(blob("unnamed")), b.Layer("a", layers[0]),
+				b.Manifest("a", m), b.Tag("a", "v1", m.Digest))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := facts(t, db); got != before {
+			t.Errorf("got\n%s\nwant\n%s", got, before)
+		}
+		if left, err := db.Outbox(ctx, 0, 10); len(left) != 0 || err != nil {
+			t.Errorf("outbox after a rebuild: %v, %v", left, err)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := facts(t, db); got != before {
-		t.Errorf("got\n%s\nwant\n%s", got, before)
-	}
-	if left, err := db.Outbox(ctx, 0, 10); len(left) != 0 || err != nil {
-		t.Errorf("outbox after a rebuild: %v, %v", left, err)
-	}
 }
 
 // What is looked up again is not asked again, and is never what it was before the last change.
 func TestCache(t *testing.T) {
 	var asked atomic.Int64
-	db, err := index.Open(t.Context(), index.Config{Observe: func(_ context.Context, call string) error {
+	db := openWith(t, index.Config{Observe: func(_ context.Context, call string) error {
 		if call == "manifest-by-tag" {
 			asked.Add(1)
 		}
 		return nil
-	}}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	}})
 	var wg sync.WaitGroup
 	for writer := range 4 {
 		repo := fmt.Sprint("repo", writer)
@@ -431,52 +412,20 @@ func TestCache(t *testing.T) {
 	}
 }
 
-func TestOpenErrors(t *testing.T) {
-	dir := t.TempDir()
-	foreign := filepath.Join(dir, "foreign.db")
-	if err := os.WriteFile(foreign, []byte(strings.Repeat("precious", 100)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	other := filepath.Join(dir, "other.db")
-	header := append([]byte("SQLite format 3\x00"), make([]byte, 200)...)
-	if err := os.WriteFile(other, header, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	taken := filepath.Join(dir, "taken.db")
-	open(t, taken)
-	for path, want := range map[string]string{
-		foreign:                        "not an SQLite file",
-		other:                          "no index of parfait",
-		taken:                          "PostgreSQL",
-		filepath.Join(foreign, "x.db"): "not a directory",
-		"postgres://localhost/parfait": "no database that this build knows",
-	} {
-		_, err := index.Open(t.Context(), index.Config{Database: path}, slog.New(slog.DiscardHandler))
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("open %s: got %v, want one line with %q", path, err, want)
-		}
-	}
-	if b, _ := os.ReadFile(foreign); !strings.HasPrefix(string(b), "precious") {
-		t.Error("the foreign file was altered")
-	}
-}
-
 func TestObserve(t *testing.T) {
 	broken := errors.New("broken")
-	db, err := index.Open(t.Context(), index.Config{Observe: func(_ context.Context, call string) error {
-		if call == "blob" || call == "add-blob" {
-			return broken
+	databases(t, func(t *testing.T, database string) {
+		db := openWith(t, index.Config{Database: database, Observe: func(_ context.Context, call string) error {
+			if call == "blob" || call == "add-blob" {
+				return broken
+			}
+			return nil
+		}})
+		if _, err := db.Blob(t.Context(), "a", blob("x").Digest); err != broken {
+			t.Errorf("look-up: got %v", err)
 		}
-		return nil
-	}}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Blob(t.Context(), "a", blob("x").Digest); err != broken {
-		t.Errorf("look-up: got %v", err)
-	}
-	if _, err := db.AddBlob(t.Context(), "a", blob("x"), index.Session{}); err != broken {
-		t.Errorf("transaction: got %v", err)
-	}
+		if _, err := db.AddBlob(t.Context(), "a", blob("x"), index.Session{}); err != broken {
+			t.Errorf("transaction: got %v", err)
+		}
+	})
 }

@@ -8,8 +8,7 @@ func (db *DB) SigningKeys(ctx context.Context) (map[string][]byte, error) {
 		id  string
 		key []byte
 	}
-	rows, err := db.rows(ctx, "signing-keys")
-	all, err := collect(rows, err, func(row scanner) (k signingKey, err error) {
+	all, err := collect(db.ask(ctx, "signing-keys"), func(row scanner) (k signingKey, err error) {
 		err = row.Scan(&k.id, &k.key)
 		return k, err
 	})
@@ -22,16 +21,16 @@ func (db *DB) SigningKeys(ctx context.Context) (map[string][]byte, error) {
 
 // AddSigningKey keeps a key. One that has the id already stays.
 func (db *DB) AddSigningKey(ctx context.Context, id string, key []byte) error {
-	return db.commit(ctx, "add-signing-key", true, func(t *tx) error {
-		_, err := t.exec("insert-signing-key", id, key, now())
-		return err
+	return db.commit(ctx, "add-signing-key", mode{durable: true}, func(t *tx) error {
+		t.do("insert-signing-key", id, key, now())
+		return nil
 	})
 }
 
 // RemoveSigningKey forgets a key. That there is none is no error.
 func (db *DB) RemoveSigningKey(ctx context.Context, id string) error {
-	return db.commit(ctx, "remove-signing-key", true, func(t *tx) error {
-		_, err := t.exec("delete-signing-key", id)
-		return err
+	return db.commit(ctx, "remove-signing-key", mode{durable: true}, func(t *tx) error {
+		t.do("delete-signing-key", id)
+		return nil
 	})
 }

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,6 +24,13 @@ type Manifest struct {
 	Elsewhere    []digest.Digest // that it need not have: layers that are not to be distributed
 }
 
+// named returns all that m names, each once, in the order in which transactions lock it.
+func (m Manifest) named() []digest.Digest {
+	all := slices.Concat(m.Blobs, m.Manifests, m.Elsewhere)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // Manifest looks up the manifest that a tag points to. The error is ErrNotFound if there is none.
 func (db *DB) Manifest(ctx context.Context, repo, tag string) (Manifest, error) {
 	return db.manifest(ctx, cacheKey{"manifest-by-tag", repo, tag}, tag)
@@ -36,14 +44,14 @@ func (db *DB) ManifestByDigest(ctx context.Context, repo string, d digest.Digest
 // manifest runs the query of key for ref, if need be.
 func (db *DB) manifest(ctx context.Context, key cacheKey, ref any) (Manifest, error) {
 	small := func(m Manifest) bool { return len(m.Payload) <= cachePayload }
-	return lookUp(db.cache, key, small, func() (Manifest, error) {
-		return scanManifest(db.row(ctx, key.query, key.repo, ref))
+	return recall(db.cache, key, small, func() (Manifest, error) {
+		return scanManifest(db.ask(ctx, key.query, key.repo, ref))
 	})
 }
 
 func scanManifest(row scanner) (m Manifest, err error) {
 	var packed, subject []byte
-	if err := found(row.Scan(&packed, &m.MediaType, &m.Payload, &subject)); err != nil {
+	if err := row.Scan(&packed, &m.MediaType, &m.Payload, &subject); err != nil {
 		return Manifest{}, err
 	}
 	if m.Digest, err = unpack(packed); err != nil {
@@ -59,183 +67,154 @@ type MissingError struct{ Digests []digest.Digest }
 func (e *MissingError) Error() string { return "the repository lacks what the manifest names" }
 
 // PutManifest gives a repository a manifest, and tags that point to it. The error is a *MissingError if the
-// repository lacks what the manifest needs; nothing is changed then. The entries are those that the store has to
+// repository lacks what the manifest needs; nothing is changed then. The changes are those that the store has to
 // follow.
-func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...string) (entries []Entry, err error) {
-	err = db.update(ctx, "put-manifest", repo, func(t *tx) error {
-		entries = nil
-		id, err := t.repositoryID(repo)
-		if err != nil && err != ErrNotFound {
+func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...string) ([]Change, error) {
+	return db.update(ctx, "put-manifest", repo, func(t *tx) error {
+		id, err := t.checkNamed(repo, m)
+		if err != nil {
 			return err
 		}
-		if err := t.checkNamed(id, m); err != nil { // no repository has the number 0
+		added, stored, err := t.addManifest(id, m)
+		if err != nil {
 			return err
 		}
-		if id, err = t.repository(repo); err != nil {
-			return err
-		}
-		if entries, err = t.addManifest(id, repo, m); err != nil {
-			return err
+		if added {
+			t.post(repo, Revision, m.Digest.String(), State{Digest: m.Digest, Payload: m.Payload, Stored: stored})
 		}
 		for _, tag := range tags {
-			e, err := t.putTag(id, repo, tag, m.Digest)
-			if err != nil {
-				return err
-			}
-			entries = append(entries, e)
+			t.putTag(id, tag, m.Digest)
+			t.post(repo, Tag, tag, State{Digest: m.Digest})
 		}
 		if len(tags) > 0 {
-			return t.describe(id, m.Annotations)
+			t.describe(id, m.Annotations)
 		}
 		return nil
 	})
-	return entries, err
 }
 
 // describe takes over what the manifest that was tagged last says of its repository, if it says something.
-func (t *tx) describe(id int64, annotations map[string]string) error {
-	text := annotations[v1.AnnotationDescription]
-	if text == "" {
-		return nil
+func (t *tx) describe(id int64, annotations map[string]string) {
+	if text := annotations[v1.AnnotationDescription]; text != "" {
+		t.do("describe", id, text)
 	}
-	_, err := t.exec("describe", id, text)
-	return err
 }
 
-// checkNamed returns a *MissingError unless the repository has all that m names.
-func (t *tx) checkNamed(repositoryID int64, m Manifest) error {
-	var missing []digest.Digest
-	need := func(d digest.Digest, queries ...string) error {
-		for _, q := range queries {
-			if has, err := t.has(q, repositoryID, pack(d)); has || err != nil {
-				return err
-			}
-		}
-		missing = append(missing, d)
-		return nil
+// checkNamed returns a *MissingError unless the repository has all that m names. It returns the number of the
+// repository, which is made if need be.
+func (t *tx) checkNamed(repo string, m Manifest) (id int64, err error) {
+	for _, d := range m.named() {
+		t.do("keep-blob", pack(d))
 	}
+	has := make(map[digest.Digest]*bool)
 	for _, d := range m.Blobs {
-		if err := need(d, "has-blob"); err != nil {
-			return err
-		}
+		has[d] = t.find("has-blob", []any{repo, pack(d)})
 	}
 	for _, d := range m.Manifests {
-		if err := need(d, "has-manifest", "has-blob"); err != nil {
-			return err
+		has[d] = t.find("has-child", []any{repo, pack(d)})
+	}
+	known := t.find("repository-id", []any{repo}, &id)
+	if err := t.flush(); err != nil {
+		return 0, err
+	}
+	var missing []digest.Digest
+	for _, d := range slices.Concat(m.Blobs, m.Manifests) {
+		if !*has[d] {
+			missing = append(missing, d)
 		}
 	}
-	if missing != nil {
-		return &MissingError{Digests: missing}
+	switch {
+	case missing != nil:
+		return 0, &MissingError{Digests: missing}
+	case *known:
+		return id, nil
 	}
-	return nil
+	return t.addRepository(repo)
 }
 
-// addManifest adds m or, if the repository has it, notes that it was pushed again.
-func (t *tx) addManifest(id int64, repo string, m Manifest) ([]Entry, error) {
+// addRepository makes a repository, unless there is one by now, and returns its number.
+func (t *tx) addRepository(repo string) (id int64, err error) {
+	t.do("add-repository", repo, now())
+	err = t.ask("repository-id", repo).Scan(&id)
+	return id, err
+}
+
+// addManifest adds m to the repository with the number id or, if that has it, notes that it was pushed again. stored
+// says whether the store has its payload.
+func (t *tx) addManifest(id int64, m Manifest) (added, stored bool, err error) {
+	t.find("add-blob", []any{pack(m.Digest), len(m.Payload), now(), false}, &stored)
 	again, err := t.exec("touch-manifest", id, pack(m.Digest), m.MediaType, m.ArtifactType, now())
 	if err != nil || again > 0 {
-		return nil, err
+		return false, stored, err
 	}
-	if _, err := t.exec("insert-blob", pack(m.Digest), len(m.Payload), now()); err != nil {
-		return nil, err
+	if err := t.insertManifest(id, m); err != nil {
+		return false, stored, err
 	}
-	annotations, err := encodeAnnotations(m.Annotations)
-	if err != nil {
-		return nil, err
+	t.do("add-ref", pack(m.Digest), now())
+	for _, d := range m.named() {
+		t.do("add-ref", pack(d), now())
 	}
-	if _, err := t.exec("insert-manifest", id, pack(m.Digest), m.MediaType, m.Payload, pack(m.Subject),
-		m.ArtifactType, annotations, pack(m.Config), now()); err != nil {
-		return nil, err
-	}
-	if err := t.addRefs(id, m); err != nil {
-		return nil, err
-	}
-	if _, err := t.exec("count-manifest", id, 1); err != nil {
-		return nil, err
-	}
-	e, err := t.post(repo, Revision, m.Digest.String())
-	return []Entry{e}, err
+	t.do("count-manifest", id, 1)
+	return true, stored, nil
 }
 
-// addRefs notes what m names, each once, and counts it.
-func (t *tx) addRefs(id int64, m Manifest) error {
-	for _, list := range [][]digest.Digest{m.Blobs, m.Manifests, m.Elsewhere} {
-		for _, d := range list {
-			added, err := t.exec("insert-ref", pack(d), id, pack(m.Digest))
-			if err != nil {
-				return err
-			}
-			if _, err := t.exec("add-refs", pack(d), added); err != nil {
-				return err
-			}
-		}
+// insertManifest adds m and what it names, and counts nothing.
+func (t *tx) insertManifest(id int64, m Manifest) error {
+	annotations, err := encodeAnnotations(m.Annotations)
+	if err != nil {
+		return err
 	}
-	_, err := t.exec("add-refs", pack(m.Digest), 1)
-	return err
+	t.do("insert-manifest", id, pack(m.Digest), m.MediaType, m.Payload, pack(m.Subject), m.ArtifactType, annotations,
+		pack(m.Config), now())
+	for _, d := range m.named() {
+		t.do("insert-ref", pack(d), id, pack(m.Digest))
+	}
+	return t.err
 }
 
 // RemoveManifest takes a manifest from a repository, with the tags that point to it. The error is ErrNotFound if the
 // repository has none of this digest, and a *NamedError if another of its manifests, an index, names it.
-func (db *DB) RemoveManifest(ctx context.Context, repo string, d digest.Digest) (entries []Entry, err error) {
-	err = db.update(ctx, "remove-manifest", repo, func(t *tx) error {
-		entries = nil
-		id, err := t.repositoryID(repo)
+func (db *DB) RemoveManifest(ctx context.Context, repo string, d digest.Digest) ([]Change, error) {
+	return db.update(ctx, "remove-manifest", repo, func(t *tx) error {
+		t.do("hold-blob", pack(d))
+		var id int64
+		found := t.find("has-manifest", []any{repo, pack(d)}, &id)
+		if err := t.checkUnnamed(repo, d); err != nil {
+			return err
+		}
+		if !*found {
+			return ErrNotFound
+		}
+		tags, err := collect(t.ask("delete-tags-of", id, pack(d)), scanText)
 		if err != nil {
 			return err
 		}
-		if has, err := t.has("has-manifest", id, pack(d)); err != nil || !has {
-			return orNotFound(err)
+		for _, tag := range tags {
+			t.post(repo, Tag, tag, State{})
 		}
-		if err := t.checkUnnamed(id, d); err != nil {
-			return err
-		}
-		if entries, err = t.removeTags(id, repo, d); err != nil {
-			return err
-		}
-		if err := t.removeRefs(id, d); err != nil {
-			return err
-		}
-		if _, err := t.exec("delete-manifest", id, pack(d)); err != nil {
-			return err
-		}
-		if _, err := t.exec("count-manifest", id, -1); err != nil {
-			return err
-		}
-		e, err := t.post(repo, Revision, d.String())
-		entries = append(entries, e)
-		return err
+		t.post(repo, Revision, d.String(), State{})
+		return t.removeRefs(id, d)
 	})
-	return entries, err
 }
 
-// removeRefs uncounts what the manifest d names, and d itself.
+// removeRefs removes the manifest d, and uncounts it and what it names.
 func (t *tx) removeRefs(id int64, d digest.Digest) error {
-	rows, err := t.rows("children", id, pack(d))
-	children, err := collect(rows, err, func(row scanner) (b []byte, err error) {
-		err = row.Scan(&b)
-		return b, err
-	})
+	children, err := collect(t.ask("children", id, pack(d)), scanBytes)
 	if err != nil {
 		return err
 	}
+	t.do("delete-manifest", id, pack(d))
+	t.do("delete-refs", id, pack(d))
+	t.do("count-manifest", id, -1)
 	for _, child := range append(children, pack(d)) {
-		if _, err := t.exec("add-refs", child, -1); err != nil {
-			return err
-		}
-		if _, err := t.exec("see-blob", child, now()); err != nil { // the grace period begins
-			return err
-		}
+		t.do("drop-ref", child, now()) // the grace period begins
 	}
-	_, err = t.exec("delete-refs", id, pack(d))
-	return err
+	return nil
 }
 
-// orNotFound returns err, or ErrNotFound if that is nil.
-func orNotFound(err error) error {
-	if err == nil {
-		return ErrNotFound
-	}
-	return err
+func scanBytes(row scanner) (b []byte, err error) {
+	err = row.Scan(&b)
+	return b, err
 }
 
 // A Referrer is a manifest as the referrers API shows it.
@@ -254,8 +233,7 @@ func (db *DB) Referrers(ctx context.Context, repo string, subject digest.Digest,
 	if after == nil {
 		after = []byte{}
 	}
-	rows, err := db.rows(ctx, "referrers", repo, pack(subject), artifactType, after, n)
-	return collect(rows, err, func(row scanner) (r Referrer, err error) {
+	return collect(db.ask(ctx, "referrers", repo, pack(subject), artifactType, after, n), func(row scanner) (r Referrer, err error) {
 		var packed []byte
 		var annotations string
 		if err := row.Scan(&packed, &r.MediaType, &r.Size, &r.ArtifactType, &annotations); err != nil {

@@ -2,7 +2,8 @@ package index
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -29,45 +30,112 @@ type Entry struct {
 type State struct {
 	Digest  digest.Digest // of the blob, the manifest, or what the tag points to; empty if the fact is none (any more)
 	Payload []byte        // of a manifest
+	Stored  bool          // whether the store has the payload already, durably: it must be left alone then
 }
 
-// post leaves an entry in the outbox.
-func (t *tx) post(repo string, kind Kind, ref string) (Entry, error) {
-	id, err := t.insert("post", repo, kind, ref)
-	return Entry{ID: id, Repo: repo, Kind: kind, Ref: ref}, err
+// A Change is an entry with the state that its own transaction has left. It may be another one by now.
+type Change struct {
+	Entry
+	State
+}
+
+// post leaves an entry in the outbox. Its ID is known after the next flush.
+func (t *tx) post(repo string, kind Kind, ref string, s State) {
+	i := len(t.changes)
+	t.changes = append(t.changes, Change{Entry{Repo: repo, Kind: kind, Ref: ref}, s})
+	t.later(statement{query: "post", args: []any{repo, kind, ref, now()}, one: true, read: func(r rows) error {
+		return scanOne(r, &t.changes[i].ID)
+	}})
 }
 
 // Outbox returns up to n entries with numbers above after, in their order.
 func (db *DB) Outbox(ctx context.Context, after int64, n int) ([]Entry, error) {
-	rows, err := db.rows(ctx, "outbox", after, n)
-	return collect(rows, err, func(row scanner) (e Entry, err error) {
-		err = row.Scan(&e.ID, &e.Repo, &e.Kind, &e.Ref)
-		return e, err
+	return collect(db.ask(ctx, "outbox", after, n), scanEntry)
+}
+
+// TakeOver returns up to n entries that were posted, or taken over, more than age ago. They are this process's then:
+// others do not get them before they have aged as much again.
+func (db *DB) TakeOver(ctx context.Context, age time.Duration, n int) (entries []Entry, err error) {
+	err = db.note(ctx, "take-over", func(t *tx) error {
+		entries, err = collect(t.ask("take-over", now()-age.Milliseconds(), now(), n), scanEntry)
+		return err
 	})
+	return entries, err
+}
+
+func scanEntry(row scanner) (e Entry, err error) {
+	err = row.Scan(&e.ID, &e.Repo, &e.Kind, &e.Ref)
+	return e, err
+}
+
+// stateQuery yields the digest of a State.
+func (e Entry) stateQuery() string {
+	switch e.Kind {
+	case Layer:
+		return "layer-state"
+	case Revision:
+		return "revision-state"
+	default:
+		return "tag-state"
+	}
+}
+
+// ref is what a query is asked for.
+func (e Entry) ref() any {
+	if e.Kind == Tag {
+		return e.Ref
+	}
+	return pack(digest.Digest(e.Ref))
+}
+
+// Digests returns what State would have as digests.
+func (db *DB) Digests(ctx context.Context, entries []Entry) ([]digest.Digest, error) {
+	if err := db.observe(ctx, "digests"); err != nil {
+		return nil, err
+	}
+	digests := make([]digest.Digest, len(entries))
+	var statements []statement
+	for i, e := range entries {
+		statements = append(statements, statement{query: e.stateQuery(), args: []any{e.Repo, e.ref()}, one: true,
+			read: func(r rows) (err error) {
+				digests[i], err = scanDigest(r)
+				return err
+			}})
+	}
+	for batch := range slices.Chunk(statements, waitingMax) {
+		if err := db.lookUp(ctx, batch...); err != nil {
+			return nil, err
+		}
+	}
+	return digests, nil
+}
+
+// scanDigest reads a digest, or none.
+func scanDigest(r rows) (digest.Digest, error) {
+	var packed []byte
+	err := scanOne(r, &packed)
+	if err != nil && err != ErrNotFound {
+		return "", err
+	}
+	return unpack(packed)
 }
 
 // State looks up what the store has to show for e.
-func (db *DB) State(ctx context.Context, e Entry) (State, error) {
-	var s State
-	var err error
-	switch e.Kind {
-	case Layer:
-		_, err = db.Blob(ctx, e.Repo, digest.Digest(e.Ref))
-		s.Digest = digest.Digest(e.Ref)
-	case Revision:
-		var m Manifest
-		m, err = db.ManifestByDigest(ctx, e.Repo, digest.Digest(e.Ref))
-		s = State{Digest: m.Digest, Payload: m.Payload}
-	case Tag:
-		var packed []byte
-		if err = found(db.row(ctx, "tag", e.Repo, e.Ref).Scan(&packed)); err == nil {
-			s.Digest, err = unpack(packed)
+func (db *DB) State(ctx context.Context, e Entry) (s State, err error) {
+	if e.Kind != Revision {
+		digests, err := db.Digests(ctx, []Entry{e})
+		if err != nil {
+			return State{}, err
 		}
-	default:
-		return State{}, fmt.Errorf("outbox entry %d has the unknown kind %d", e.ID, e.Kind)
+		return State{Digest: digests[0]}, nil
 	}
+	var packed []byte
+	err = db.ask(ctx, "revision", e.Repo, e.ref()).Scan(&packed, &s.Payload, &s.Stored)
 	if err == ErrNotFound {
 		return State{}, nil
+	}
+	if err == nil {
+		s.Digest, err = unpack(packed)
 	}
 	return s, err
 }
@@ -75,22 +143,22 @@ func (db *DB) State(ctx context.Context, e Entry) (State, error) {
 // settleBatch bounds the entries of one transaction of Settle, so that pushes do not wait for it for long.
 const settleBatch = 500
 
-// Settle removes entries of which the store shows the state of the index, durably.
-func (db *DB) Settle(ctx context.Context, ids []int64) error {
-	for len(ids) > 0 {
-		n := min(len(ids), settleBatch)
+// Settle says that the store shows, durably, the states of changes, and that the index has had these since they were
+// written. It removes the entries.
+func (db *DB) Settle(ctx context.Context, changes []Change) error {
+	for batch := range slices.Chunk(changes, settleBatch) {
 		err := db.note(ctx, "settle", func(t *tx) error {
-			for _, id := range ids[:n] {
-				if _, err := t.exec("settle", id); err != nil {
-					return err
+			for _, c := range batch {
+				if c.Kind == Revision && c.Digest != "" {
+					t.do("blob-is-stored", pack(c.Digest))
 				}
+				t.do("settle", c.ID)
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		ids = ids[n:]
 	}
 	return nil
 }

@@ -1,11 +1,36 @@
--- name: begin
+-- A query that only one of the databases has, or that differs, names its dialect. One without text does nothing there.
+
+-- name: begin (sqlite)
 begin immediate
+
+-- name: begin (postgres)
+begin isolation level read committed read write
+
+-- name: settings (postgres)
+select set_config('synchronous_commit', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)
 
 -- name: commit
 commit
 
 -- name: rollback
 rollback
+
+-- Locks of PostgreSQL; see postgres.go. SQLite runs one transaction at a time.
+
+-- name: keep-blob (sqlite)
+
+-- name: keep-blob (postgres)
+select 1 from blobs where digest = $1 for key share
+
+-- name: hold-blob (sqlite)
+
+-- name: hold-blob (postgres)
+select 1 from blobs where digest = $1 for update
+
+-- name: hold-facts (sqlite)
+
+-- name: hold-facts (postgres)
+lock table repositories, blobs, repository_blobs, manifests, manifest_refs, tags, outbox in exclusive mode
 
 -- name: blob
 select b.size
@@ -17,25 +42,31 @@ select b.size
 -- name: repository-id
 select id from repositories where name = $1
 
--- name: insert-repository
-insert into repositories (name, created_at) values ($1, $2) returning id
+-- name: add-repository
+insert into repositories (name, created_at)
+select $1, $2 where not exists (select 1 from repositories where name = $1) on conflict do nothing
 
--- name: insert-blob
-insert into blobs (digest, size, refs, seen_at)
-values ($1, $2, (select count(*) from manifest_refs where child = $1), $3)
-    on conflict (digest) do update set seen_at = excluded.seen_at, claimed_at = null
+-- name: add-blob
+insert into blobs (digest, size, refs, seen_at, stored) values ($1, $2, 0, $3, $4)
+    on conflict (digest) do update set size = excluded.size, seen_at = excluded.seen_at, claimed_at = null,
+       stored = blobs.stored or excluded.stored
+returning stored
+
+-- name: blob-is-stored
+update blobs set stored = true where digest = $1 and not stored
 
 -- name: link-blob
-insert into repository_blobs (repository_id, digest) values ($1, $2) on conflict do nothing
+insert into repository_blobs (repository_id, digest)
+select id, $2 from repositories where name = $1 on conflict do nothing
 
 -- name: unlink-blob
-delete from repository_blobs where repository_id = $1 and digest = $2
+delete from repository_blobs where repository_id = (select id from repositories where name = $1) and digest = $2
 
 -- name: see-blob
 update blobs set seen_at = $2, claimed_at = null where digest = $1
 
 -- name: blob-size
-select size from blobs where digest = $1
+select size from blobs where digest = $1 and stored
 
 -- name: blob-linked-anywhere
 select b.size from blobs b
@@ -49,11 +80,16 @@ select r.name
  order by rb.repository_id
  limit $2
 
--- name: add-refs
-update blobs set refs = refs + $2 where digest = $1
+-- name: add-ref
+insert into blobs (digest, size, refs, seen_at, stored) values ($1, 0, 1, $2, false)
+    on conflict (digest) do update set refs = blobs.refs + 1
+
+-- name: drop-ref
+update blobs set refs = refs - 1, seen_at = $2 where digest = $1
 
 -- name: parent
-select parent from manifest_refs where child = $1 and repository_id = $2 limit 1
+select parent from manifest_refs
+ where repository_id = (select id from repositories where name = $1) and child = $2 limit 1
 
 -- name: manifest-by-tag
 select m.digest, m.media_type, m.payload, m.subject
@@ -69,10 +105,16 @@ select m.digest, m.media_type, m.payload, m.subject
  where r.name = $1 and m.digest = $2
 
 -- name: has-blob
-select 1 from repository_blobs where repository_id = $1 and digest = $2
+select 1 from repositories r join repository_blobs rb on rb.repository_id = r.id where r.name = $1 and rb.digest = $2
 
 -- name: has-manifest
-select 1 from manifests where repository_id = $1 and digest = $2
+select r.id from repositories r join manifests m on m.repository_id = r.id where r.name = $1 and m.digest = $2
+
+-- name: has-child
+select 1 from repositories r
+ where r.name = $1
+   and (exists (select 1 from manifests m where m.repository_id = r.id and m.digest = $2)
+        or exists (select 1 from repository_blobs rb where rb.repository_id = r.id and rb.digest = $2))
 
 -- name: annotations
 select annotations from manifests where repository_id = $1 and digest = $2
@@ -91,7 +133,7 @@ delete from manifests where repository_id = $1 and digest = $2
 insert into manifest_refs (child, repository_id, parent) values ($1, $2, $3) on conflict do nothing
 
 -- name: children
-select child from manifest_refs where repository_id = $1 and parent = $2
+select child from manifest_refs where repository_id = $1 and parent = $2 order by child
 
 -- name: delete-refs
 delete from manifest_refs where repository_id = $1 and parent = $2
@@ -107,30 +149,28 @@ insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $
     on conflict (repository_id, name) do update set digest = excluded.digest, updated_at = excluded.updated_at
 
 -- name: delete-tag
-delete from tags where repository_id = $1 and name = $2
+delete from tags where repository_id = (select id from repositories where name = $1) and name = $2
 
--- name: tags-of-manifest
-select name from tags where repository_id = $1 and digest = $2
-
--- name: tag
-select t.digest from repositories r join tags t on t.repository_id = r.id where r.name = $1 and t.name = $2
+-- name: delete-tags-of
+delete from tags where repository_id = $1 and digest = $2 returning name
 
 -- name: tags
-select t.name
-  from repositories r
-  left join tags t on t.repository_id = r.id and t.name > $2
- where r.name = $1
- order by t.name
- limit $3
+select null as name from repositories where name = $1
+ union all
+select name from (
+       select name from tags
+        where repository_id = (select id from repositories where name = $1) and name > $2
+        order by name limit $3) as page
+ order by name
 
 -- name: repositories
 select name from repositories where manifests > 0 and name > $1 order by name limit $2
 
 -- name: referrers
 select m.digest, m.media_type, length(m.payload), m.artifact_type, m.annotations
-  from repositories r
-  join manifests m on m.repository_id = r.id
- where r.name = $1 and m.subject = $2 and m.digest > $4 and ($3 = '' or m.artifact_type = $3)
+  from manifests m
+ where m.repository_id = (select id from repositories where name = $1)
+   and m.subject = $2 and m.digest > $4 and ($3 = '' or m.artifact_type = $3)
  order by m.digest
  limit $5
 
@@ -174,10 +214,35 @@ delete from session_parts where session_id = $1
 select id, repository, size from sessions where updated_at < $1 order by updated_at limit $2
 
 -- name: post
-insert into outbox (repository, kind, ref) values ($1, $2, $3) returning id
+insert into outbox (repository, kind, ref, posted_at) values ($1, $2, $3, $4) returning id
 
 -- name: outbox
 select id, repository, kind, ref from outbox where id > $1 order by id limit $2
+
+-- name: take-over (sqlite)
+update outbox set posted_at = $2 where id in (select id from outbox where posted_at < $1 order by id limit $3)
+returning id, repository, kind, ref
+
+-- name: take-over (postgres)
+update outbox set posted_at = $2
+ where id in (select id from outbox where posted_at < $1 order by id limit $3 for update skip locked)
+returning id, repository, kind, ref
+
+-- name: layer-state
+select rb.digest from repositories r join repository_blobs rb on rb.repository_id = r.id where r.name = $1 and rb.digest = $2
+
+-- name: revision-state
+select m.digest from repositories r join manifests m on m.repository_id = r.id where r.name = $1 and m.digest = $2
+
+-- name: tag-state
+select t.digest from repositories r join tags t on t.repository_id = r.id where r.name = $1 and t.name = $2
+
+-- name: revision
+select m.digest, m.payload, b.stored
+  from repositories r
+  join manifests m on m.repository_id = r.id
+  join blobs b on b.digest = m.digest
+ where r.name = $1 and m.digest = $2
 
 -- name: settle
 delete from outbox where id = $1
@@ -214,6 +279,24 @@ delete from blobs
 
 -- name: clear-repositories
 delete from repositories
+
+-- name: add-named-blobs
+insert into blobs (digest, size, refs, seen_at, stored)
+select digest, 0, 0, $1, false
+  from (select child as digest from manifest_refs union select digest from manifests) as named
+ where not exists (select 1 from blobs b where b.digest = named.digest)
+
+-- name: count-refs
+update blobs set refs = named.refs
+  from (select digest, count(*) as refs
+          from (select child as digest from manifest_refs union all select digest from manifests) as each_name
+         group by digest) as named
+ where named.digest = blobs.digest
+
+-- name: count-manifests
+update repositories set manifests = counted.manifests
+  from (select repository_id, count(*) as manifests from manifests group by repository_id) as counted
+ where counted.repository_id = repositories.id
 
 -- name: drop-unnamed-blobs
 delete from blobs

@@ -29,22 +29,21 @@ var ErrConflict = errors.New("the upload session has moved on")
 // AddSession keeps a new session. Its ID is the caller's to choose.
 func (db *DB) AddSession(ctx context.Context, s Session) error {
 	return db.note(ctx, "add-session", func(t *tx) error {
-		_, err := t.exec("insert-session", s.ID, s.Repo, string(s.Algorithm), s.Started.UnixMilli())
-		return err
+		t.do("insert-session", s.ID, s.Repo, string(s.Algorithm), s.Started.UnixMilli())
+		return nil
 	})
 }
 
 // Session looks up a session, and whether the blob d, which may be "", is Stored. The error is ErrNotFound if
 // there is no such session.
 func (db *DB) Session(ctx context.Context, id string, d digest.Digest) (Session, error) {
-	return scanSession(id, db.row(ctx, "session", id, pack(d)))
+	return scanSession(id, db.ask(ctx, "session", id, pack(d)))
 }
 
 // SessionParts is Session with the parts.
 func (db *DB) SessionParts(ctx context.Context, id string, d digest.Digest) (Session, error) {
 	var s Session
-	rows, err := db.rows(ctx, "session-parts", id, pack(d))
-	parts, err := collect(rows, err, func(row scanner) (part sql.NullString, err error) {
+	parts, err := collect(db.ask(ctx, "session-parts", id, pack(d)), func(row scanner) (part sql.NullString, err error) {
 		s, err = scanSession(id, row, &part)
 		return part, err
 	})
@@ -64,7 +63,7 @@ func scanSession(id string, row scanner, more ...any) (Session, error) {
 	var started int64
 	var stored sql.NullInt64
 	dest := append([]any{&s.Repo, &s.Algorithm, &s.Size, &s.HashState, &started, &stored}, more...)
-	if err := found(row.Scan(dest...)); err != nil {
+	if err := row.Scan(dest...); err != nil {
 		return Session{}, err
 	}
 	s.Started = fromMilli(started)
@@ -85,39 +84,43 @@ func (db *DB) GrowSession(ctx context.Context, s Session, part string, size int6
 		if grown == 0 {
 			return ErrConflict
 		}
-		_, err = t.exec("insert-part", s.ID, s.Size, part)
-		return err
+		t.do("insert-part", s.ID, s.Size, part)
+		return nil
 	})
 }
 
 // RemoveSession forgets a session. The error is ErrConflict if s is not its state any more.
 func (db *DB) RemoveSession(ctx context.Context, s Session) error {
-	return db.note(ctx, "remove-session", func(t *tx) error { return t.endSession(s) })
+	return db.note(ctx, "remove-session", func(t *tx) error {
+		ended := t.endSession(s)
+		if err := t.flush(); err != nil {
+			return err
+		}
+		return ended()
+	})
 }
 
-// endSession removes s. A session without ID is none.
-func (t *tx) endSession(s Session) error {
+// endSession removes s. A session without ID is none. After the next flush, ended returns ErrConflict if s was not the
+// session's state any more.
+func (t *tx) endSession(s Session) (ended func() error) {
 	if s.ID == "" {
+		return func() error { return nil }
+	}
+	removed := t.count("delete-session", s.ID, s.Size)
+	if s.Size > 0 {
+		t.do("delete-parts", s.ID)
+	}
+	return func() error {
+		if *removed == 0 {
+			return ErrConflict
+		}
 		return nil
 	}
-	removed, err := t.exec("delete-session", s.ID, s.Size)
-	if err != nil {
-		return err
-	}
-	if removed == 0 {
-		return ErrConflict
-	}
-	if s.Size == 0 {
-		return nil
-	}
-	_, err = t.exec("delete-parts", s.ID)
-	return err
 }
 
 // ExpiredSessions returns up to n sessions that nothing was added to since before, oldest first, without their parts.
 func (db *DB) ExpiredSessions(ctx context.Context, before time.Time, n int) ([]Session, error) {
-	rows, err := db.rows(ctx, "expired-sessions", before.UnixMilli(), n)
-	return collect(rows, err, func(row scanner) (s Session, err error) {
+	return collect(db.ask(ctx, "expired-sessions", before.UnixMilli(), n), func(row scanner) (s Session, err error) {
 		err = row.Scan(&s.ID, &s.Repo, &s.Size)
 		return s, err
 	})

@@ -1,14 +1,17 @@
 package index
 
 import (
+	"context"
 	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -18,13 +21,116 @@ import (
 // applicationID marks an SQLite file as ours, in the four bytes that its format has for that.
 const applicationID = 0x50415246 // "PARF"
 
+// readers bounds the connections for look-ups; each costs up to about 1 MiB of page cache.
+const readers = 8
+
+// A sqliteIndex is an index in a file that is locked for this process. It has a pool of connections that look up, and
+// one that writes, on which concurrent transactions share a commit, and so an fsync.
+type sqliteIndex struct {
+	readers *sql.DB
+	lookups map[string]*sql.Stmt // prepared on readers
+	*committer
+	closers []func() error // the last first
+}
+
+// openSQLite opens the file at path, or a temporary one if that is empty.
+func openSQLite(ctx context.Context, path string, log *slog.Logger) (_ database, err error) {
+	x := new(sqliteIndex)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, x.close())
+		}
+	}()
+	if path == "" {
+		dir, err := os.MkdirTemp("", "parfait-index-")
+		if err != nil {
+			return nil, err
+		}
+		x.onClose(func() error { return os.RemoveAll(dir) })
+		path = filepath.Join(dir, "index.db")
+	}
+	lock, err := claimFile(path)
+	if err != nil {
+		return nil, err
+	}
+	x.onClose(lock.Close)
+	writer, err := openWriter(path)
+	if err != nil {
+		return nil, err
+	}
+	x.onClose(writer.Close)
+	if err := migrate(ctx, writer, sqliteDialect, log); err != nil {
+		return nil, err
+	}
+	queries, err := parseQueries(queryFile, sqliteDialect)
+	if err != nil {
+		return nil, err
+	}
+	if x.committer, err = startCommitter(ctx, writer, queries); err != nil {
+		return nil, err
+	}
+	x.onClose(x.stop)
+	return x, x.prepare(ctx, path, queries)
+}
+
+func (x *sqliteIndex) onClose(f func() error) { x.closers = append(x.closers, f) }
+
+func (x *sqliteIndex) close() error {
+	var errs []error
+	for _, f := range slices.Backward(x.closers) {
+		errs = append(errs, f())
+	}
+	x.closers = nil
+	return errors.Join(errs...)
+}
+
+// prepare readies the look-ups, so that none is parsed again.
+func (x *sqliteIndex) prepare(ctx context.Context, path string, queries map[string]string) (err error) {
+	if x.readers, err = openReaders(path, readers); err != nil {
+		return err
+	}
+	x.onClose(x.readers.Close)
+	x.lookups = make(map[string]*sql.Stmt)
+	for name, q := range queries {
+		if !strings.HasPrefix(q, "select") {
+			continue
+		}
+		if x.lookups[name], err = x.readers.PrepareContext(ctx, q); err != nil {
+			return fmt.Errorf("query %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (x *sqliteIndex) lookUp(ctx context.Context, statements ...statement) error {
+	for _, s := range statements {
+		if err := query(ctx, x.lookups[s.query], s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// query runs s, which has somebody to read the answer.
+func query(ctx context.Context, stmt *sql.Stmt, s statement) error {
+	if s.one {
+		// A look-up of one row is over before anybody could cancel it; to watch for that costs more than the look-up.
+		ctx = context.WithoutCancel(ctx)
+	}
+	r, err := stmt.QueryContext(ctx, s.args...)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := s.read(r); err != nil {
+		return err
+	}
+	return r.Err()
+}
+
 // claimFile makes the folder of the database at path, checks that the file is ours or not there yet, and locks it
 // for this process.
 func claimFile(path string) (io.Closer, error) {
-	if strings.Contains(path, "://") {
-		scheme, _, _ := strings.Cut(path, "://")
-		return nil, fmt.Errorf("%s:// is no database that this build knows: give the path of an SQLite file", scheme)
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, err
 	}
@@ -78,17 +184,17 @@ func checkOurs(path string) error {
 // openWriter opens the connection that may write, and marks a new file as ours before it becomes one with a
 // write-ahead log: the mark would be in the log alone for long, and checkOurs reads the file.
 func openWriter(path string) (*sql.DB, error) {
-	return openSQLite(path, 1, fmt.Sprintf("application_id(%d)", applicationID), "journal_mode(wal)", "synchronous(full)")
+	return connect(path, 1, fmt.Sprintf("application_id(%d)", applicationID), "journal_mode(wal)", "synchronous(full)")
 }
 
 // openReaders opens up to n connections that do not write. To open one is no write either, which would cost a sync in
 // the middle of a pull, and fail on a full disk.
 func openReaders(path string, n int) (*sql.DB, error) {
-	return openSQLite(path, n, "query_only(1)")
+	return connect(path, n, "query_only(1)")
 }
 
-// openSQLite opens up to n connections, and runs pragmas on each of them.
-func openSQLite(path string, n int, pragmas ...string) (*sql.DB, error) {
+// connect opens up to n connections, and runs pragmas on each of them.
+func connect(path string, n int, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{"_pragma": append([]string{
 		"busy_timeout(10000)",
 		"cache_size(-1000)", // KiB for each connection; the operating system caches the file as well

@@ -54,11 +54,11 @@ func (r *Registry) MountBlob(ctx context.Context, repo Name, d digest.Digest, fr
 			return Blob{}, err
 		}
 	}
-	b, entries, err := r.index.MountBlob(ctx, string(repo), string(from), d)
+	b, changes, err := r.index.MountBlob(ctx, string(repo), string(from), d)
 	if err != nil {
 		return Blob{}, blobError(err, from, d)
 	}
-	return b, r.showLayer(ctx, entries)
+	return b, r.outbox.show(ctx, changes)
 }
 
 // maxSources bounds how many of the repositories that have a blob are asked about. Who may pull from none of them has to
@@ -91,7 +91,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo Name, d digest.Digest) e
 	if err := r.checkDeletes(); err != nil {
 		return err
 	}
-	entries, err := r.index.RemoveBlob(ctx, string(repo), d)
+	changes, err := r.index.RemoveBlob(ctx, string(repo), d)
 	if named, ok := errors.AsType[*index.NamedError](err); ok {
 		return &Error{Code: Unsupported, Detail: d,
 			Message: fmt.Sprintf("blob %s is part of manifest %s: delete that first", d, named.Manifest)}
@@ -99,25 +99,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo Name, d digest.Digest) e
 	if err != nil {
 		return blobError(err, repo, d)
 	}
-	return r.outbox.show(ctx, absent(entries))
-}
-
-// showLayer makes the store show that a repository has a blob.
-func (r *Registry) showLayer(ctx context.Context, entries []index.Entry) error {
-	states := make(map[index.Entry]index.State, len(entries))
-	for _, e := range entries {
-		states[e] = index.State{Digest: digest.Digest(e.Ref)}
-	}
-	return r.outbox.show(ctx, states)
-}
-
-// absent is the state of facts that are none any more.
-func absent(entries []index.Entry) map[index.Entry]index.State {
-	states := make(map[index.Entry]index.State, len(entries))
-	for _, e := range entries {
-		states[e] = index.State{}
-	}
-	return states
+	return r.outbox.show(ctx, changes)
 }
 
 // blobError says in the spec's words that a repository lacks a blob.

@@ -49,19 +49,15 @@ func (r *Registry) PutManifest(ctx context.Context, repo Name, ref Reference, me
 		return Manifest{}, &Error{Code: DigestInvalid,
 			Message: fmt.Sprintf("the manifest has the digest %s, not %s", m.Digest, ref.Digest)}
 	}
-	entries, err := r.index.PutManifest(ctx, string(repo), m, tags...)
+	changes, err := r.index.PutManifest(ctx, string(repo), m, tags...)
 	if missing, ok := errors.AsType[*index.MissingError](err); ok {
 		return Manifest{}, missingError(repo, missing.Digests)
 	}
 	if err != nil {
 		return Manifest{}, err
 	}
-	states := make(map[index.Entry]index.State, len(entries))
-	for _, e := range entries {
-		states[e] = index.State{Digest: m.Digest, Payload: payload}
-	}
 	stored := Manifest{Digest: m.Digest, MediaType: m.MediaType, Payload: payload, Subject: m.Subject}
-	return stored, r.outbox.show(ctx, states)
+	return stored, r.outbox.show(ctx, changes)
 }
 
 // missingError names all that is missing, each once.
@@ -81,12 +77,12 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo Name, ref Reference)
 	if err := r.checkDeletes(); err != nil {
 		return err
 	}
-	var entries []index.Entry
+	var changes []index.Change
 	var err error
 	if ref.Tag != "" {
-		entries, err = r.index.RemoveTag(ctx, string(repo), ref.Tag)
+		changes, err = r.index.RemoveTag(ctx, string(repo), ref.Tag)
 	} else {
-		entries, err = r.index.RemoveManifest(ctx, string(repo), ref.Digest)
+		changes, err = r.index.RemoveManifest(ctx, string(repo), ref.Digest)
 	}
 	if named, ok := errors.AsType[*index.NamedError](err); ok {
 		return &Error{Code: Unsupported, Detail: ref.Digest,
@@ -95,7 +91,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo Name, ref Reference)
 	if err != nil {
 		return manifestError(err, repo, ref)
 	}
-	return r.outbox.show(ctx, absent(entries))
+	return r.outbox.show(ctx, changes)
 }
 
 // manifestError says in the spec's words that a repository lacks a manifest.

@@ -16,9 +16,14 @@ import (
 
 // An outbox makes the store show the facts of the index: see [index.Entry]. What a request has changed is shown before
 // the request is answered, but without a sync of its own. From time to time all that was shown is compared with the
-// index, since two requests that change one fact may have reached the store in the other order, is synced with one
-// call, and taken off the index's list. What is on that list when a process begins was left by one that did not end
-// well, and is shown again. So the store agrees with the index whatever happens.
+// index, is synced with one call, and taken off the index's list.
+//
+// Several processes may write one file of the store, and one of them what the index does not say any more, because
+// another has changed that meanwhile. Each process therefore looks at the index again after it has written, and writes
+// again unless its entry still has that state; only then does it settle the entry. The last to write finds what it has
+// written, since a change after its look would be followed by a write of that change. What is on the list when a
+// process begins was left by one that did not end well, and is shown again. So the store agrees with the index whatever
+// happens.
 type outbox struct {
 	store drivers.Driver
 	index *index.DB
@@ -26,24 +31,18 @@ type outbox struct {
 
 	flushing sync.Mutex // one flush at a time
 
-	mu      sync.Mutex
-	pending map[int64]*shown // by number of entry; the database may use that again when the entry is settled
-}
-
-// A shown is an entry and what the store shows of it.
-type shown struct {
-	index.Entry
-	digest digest.Digest
+	mu      sync.Mutex              // guards pending
+	pending map[int64]*index.Change // what the store shows, by number of entry, which SQLite uses again once it is settled
 }
 
 // pendingMax is the number of entries from which on flush is due.
 const pendingMax = 8192
 
 func newOutbox(store drivers.Driver, db *index.DB) *outbox {
-	return &outbox{store: store, index: db, full: make(chan struct{}, 1), pending: make(map[int64]*shown)}
+	return &outbox{store: store, index: db, full: make(chan struct{}, 1), pending: make(map[int64]*index.Change)}
 }
 
-// replay shows all that is on the index's list.
+// replay shows all that is on the index's list, while no other process uses the index.
 func (o *outbox) replay(ctx context.Context) error {
 	var last int64
 	for {
@@ -52,26 +51,34 @@ func (o *outbox) replay(ctx context.Context) error {
 			return err
 		}
 		last = entries[len(entries)-1].ID
-		for _, e := range entries {
-			o.pending[e.ID] = &shown{Entry: e, digest: unlike}
-		}
-		if err := o.flush(ctx); err != nil {
+		if err := o.adopt(ctx, entries); err != nil {
 			return err
 		}
 	}
 }
 
-// show writes the state that the caller has just committed, of all entries at the same time. If it fails, flush goes
-// on trying.
-func (o *outbox) show(ctx context.Context, states map[index.Entry]index.State) error {
-	do := make([]func(context.Context) error, 0, len(states))
-	for e, s := range states {
+// adopt shows entries of which nobody knows whether the store does.
+func (o *outbox) adopt(ctx context.Context, entries []index.Entry) error {
+	o.mu.Lock()
+	for _, e := range entries {
+		if o.pending[e.ID] == nil {
+			o.pending[e.ID] = &index.Change{Entry: e, State: index.State{Digest: unlike}}
+		}
+	}
+	o.mu.Unlock()
+	return o.flush(ctx)
+}
+
+// show writes the states that the caller has just committed, all at the same time. If it fails, flush goes on trying.
+func (o *outbox) show(ctx context.Context, changes []index.Change) error {
+	do := make([]func(context.Context) error, 0, len(changes))
+	for _, c := range changes {
 		do = append(do, func(ctx context.Context) error {
-			err := o.write(ctx, e, s)
+			err := o.write(ctx, c.Entry, c.State)
 			if err != nil {
-				s.Digest = unlike
+				c.Digest = unlike
 			}
-			o.remember(&shown{Entry: e, digest: s.Digest})
+			o.remember(c)
 			return err
 		})
 	}
@@ -82,9 +89,10 @@ func (o *outbox) show(ctx context.Context, states map[index.Entry]index.State) e
 const unlike digest.Digest = "?"
 
 // remember notes what the store shows now.
-func (o *outbox) remember(s *shown) {
+func (o *outbox) remember(c index.Change) {
+	c.Payload = nil // may be large
 	o.mu.Lock()
-	o.pending[s.ID] = s
+	o.pending[c.ID] = &c
 	full := len(o.pending) >= pendingMax
 	o.mu.Unlock()
 	if full {
@@ -105,41 +113,70 @@ func (o *outbox) flush(ctx context.Context) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	ids := make([]int64, 0, len(batch))
-	for _, s := range batch {
-		if err := o.correct(ctx, s); err != nil {
-			return fmt.Errorf("show %s of repository %s in the store: %w", s.Ref, s.Repo, err)
-		}
-		ids = append(ids, s.ID)
+	if err := o.correct(ctx, batch); err != nil {
+		return err
 	}
 	if err := drivers.Sync(ctx, o.store); err != nil {
 		return err
 	}
-	if err := o.index.Settle(ctx, ids); err != nil {
+	shown := make([]index.Change, len(batch))
+	for i, c := range batch {
+		shown[i] = *c
+	}
+	if err := o.index.Settle(ctx, shown); err != nil {
 		return err
 	}
 	o.mu.Lock()
-	for _, s := range batch {
-		if o.pending[s.ID] == s {
-			delete(o.pending, s.ID)
+	for _, c := range batch {
+		if o.pending[c.ID] == c {
+			delete(o.pending, c.ID)
 		}
 	}
 	o.mu.Unlock()
 	return nil
 }
 
-// correct writes the state of the index as often as it is another one than the store shows.
-func (o *outbox) correct(ctx context.Context, s *shown) error {
-	for {
-		state, err := o.index.State(ctx, s.Entry)
-		if err != nil || state.Digest == s.digest {
+// correct writes the states of the index that are other ones than the store shows, and looks at the index again after
+// each write.
+func (o *outbox) correct(ctx context.Context, batch []*index.Change) error {
+	const atOnce = 8
+	for len(batch) > 0 {
+		entries := make([]index.Entry, len(batch))
+		for i, c := range batch {
+			entries[i] = c.Entry
+		}
+		digests, err := o.index.Digests(ctx, entries)
+		if err != nil {
 			return err
 		}
-		if err := o.write(ctx, s.Entry, state); err != nil {
+		var written []*index.Change
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(atOnce)
+		for i, c := range batch {
+			if digests[i] != c.Digest {
+				written = append(written, c)
+				g.Go(func() error { return o.rewrite(ctx, c) })
+			}
+		}
+		if err := g.Wait(); err != nil {
 			return err
 		}
-		s.digest = state.Digest
+		batch = written
 	}
+	return nil
+}
+
+// rewrite writes the state of the index.
+func (o *outbox) rewrite(ctx context.Context, c *index.Change) error {
+	state, err := o.index.State(ctx, c.Entry)
+	if err == nil {
+		err = o.write(ctx, c.Entry, state)
+	}
+	if err != nil {
+		return fmt.Errorf("show %s of repository %s in the store: %w", c.Ref, c.Repo, err)
+	}
+	c.Digest = state.Digest
+	return nil
 }
 
 // write makes the store show s.

@@ -11,6 +11,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -49,14 +50,13 @@ type Registry struct {
 // Open returns a registry. First it brings the store up to date with the index, or, if the index is empty, fills
 // that from the store. The caller closes the registry, then db.
 func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
-	if cfg.UploadTTL == 0 {
-		cfg.UploadTTL = 24 * time.Hour
-	}
-	if cfg.MaxManifestSize == 0 {
-		cfg.MaxManifestSize = 4 << 20
-	}
-	if cfg.RedirectTTL == 0 {
-		cfg.RedirectTTL = 20 * time.Minute
+	cfg.UploadTTL = cmp.Or(cfg.UploadTTL, 24*time.Hour)
+	cfg.MaxManifestSize = cmp.Or(cfg.MaxManifestSize, 4<<20)
+	cfg.RedirectTTL = cmp.Or(cfg.RedirectTTL, 20*time.Minute)
+	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
+	// Nobody syncs them again who finds them there.
+	if err := drivers.Sync(ctx, store); err != nil {
+		return nil, err
 	}
 	empty, err := db.Empty(ctx)
 	if err != nil {
@@ -66,11 +66,6 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 		if err := adopt(ctx, store, db, log); err != nil {
 			return nil, err
 		}
-	}
-	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
-	// Nobody syncs them again who finds them there.
-	if err := drivers.Sync(ctx, store); err != nil {
-		return nil, err
 	}
 	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
 	if err := r.outbox.replay(ctx); err != nil {
@@ -86,7 +81,7 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 
 // adopt fills an empty index from a store that may have been somebody else's.
 func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Logger) error {
-	report, err := Reindex(ctx, store, db, nil)
+	report, err := reindex(ctx, store, db.Fill, nil)
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,18 @@ func Reindex(ctx context.Context, store drivers.Driver, db *index.DB, progress f
 	if err := newOutbox(store, db).replay(ctx); err != nil {
 		return Report{}, err
 	}
+	// What is read must not be lost in a power cut after the index has it.
+	if err := drivers.Sync(ctx, store); err != nil {
+		return Report{}, err
+	}
+	return reindex(ctx, store, db.Rebuild, progress)
+}
+
+// reindex has rebuild fill an index with what the store shows.
+func reindex(ctx context.Context, store drivers.Driver, rebuild func(context.Context, func(*index.Builder) error) error,
+	progress func(key string)) (Report, error) {
 	var report Report
-	err := db.Rebuild(ctx, func(b *index.Builder) error {
+	err := rebuild(ctx, func(b *index.Builder) error {
 		x := &reindexer{ctx: ctx, store: store, b: b, progress: progress}
 		if err := x.blobs(); err != nil {
 			return err

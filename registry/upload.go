@@ -216,11 +216,11 @@ func (r *Registry) compose(ctx context.Context, d digest.Digest, s index.Session
 
 // addBlob commits to the index that repo has b, whose bytes are durable, and that the session s is over.
 func (r *Registry) addBlob(ctx context.Context, repo Name, b Blob, s index.Session) (Blob, error) {
-	entries, err := r.index.AddBlob(ctx, string(repo), b, s)
+	changes, err := r.index.AddBlob(ctx, string(repo), b, s)
 	if err != nil {
 		return Blob{}, r.overtaken(ctx, err, s)
 	}
-	return b, r.showLayer(ctx, entries)
+	return b, r.outbox.show(ctx, changes)
 }
 
 // CancelUpload drops an upload and its bytes (end-14).

@@ -1,9 +1,9 @@
--- Tokens in braces are replaced by what the database calls them; see dialect in index.go.
+-- Tokens in braces are replaced by what the database calls them; see dialect.go.
 -- Digests are one byte for the algorithm and the raw sum. Times are milliseconds since 1970 in UTC.
 
 create table repositories (
 	id          {id},
-	name        text not null unique,
+	name        {text} not null unique,
 	description text not null default '',
 	manifests   bigint not null default 0, -- how many it holds; the catalog shows those with some
 	created_at  bigint not null
@@ -25,7 +25,7 @@ create table repository_blobs (
 	digest        {bytes} not null,
 	primary key (repository_id, digest)
 ) {without rowid};
-create index repository_blobs_digest on repository_blobs (digest);
+create index repository_blobs_digest on repository_blobs (digest, repository_id);
 
 create table manifests (
 	repository_id bigint not null,
@@ -52,7 +52,7 @@ create index manifest_refs_parent on manifest_refs (repository_id, parent);
 
 create table tags (
 	repository_id bigint not null,
-	name          text not null,
+	name          {text} not null,
 	digest        {bytes} not null,
 	updated_at    bigint not null,
 	primary key (repository_id, name)
