@@ -59,8 +59,7 @@ type flavor struct {
 	env  []string
 }
 
-var production = flavor{"prod", []string{
-	"COMPOSE_PROFILES=postgres", "INDEX_DATABASE=postgres://postgres:parfait-secret@postgres/parfait"}}
+var production = flavor{"prod", []string{"COMPOSE_PROFILES=postgres"}}
 
 // leftOut is what TestAPI has to do alone: the test needs a registry of its own.
 var leftOut = map[string]string{
