@@ -42,6 +42,9 @@ func (r *Registry) BlobURL(ctx context.Context, b Blob, method string) (url stri
 		return "", false, nil
 	}
 	url, err = signer.SignURL(ctx, method, blobKey(b.Digest), r.cfg.RedirectTTL)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return "", false, nil // as it is where the credentials do not sign
+	}
 	return url, err == nil, err
 }
 

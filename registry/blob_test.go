@@ -1,8 +1,13 @@
 package registry_test
 
 import (
+	"context"
+	"errors"
+	"net/http"
 	"testing"
+	"time"
 
+	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/registry"
 )
@@ -33,5 +38,35 @@ func TestMountFromSome(t *testing.T) {
 	}
 	if _, err := f.MountBlob(ctx, "one", elsewhere, "", nil); err != nil {
 		t.Errorf("from anywhere: %v", err)
+	}
+}
+
+// A signer is a store that signs URLs, or fails to.
+type signer struct {
+	drivers.Driver
+	err error
+}
+
+func (s signer) SignURL(_ context.Context, method, key string, _ time.Duration) (string, error) {
+	return "http://store.example/" + key + "?" + method, s.err
+}
+
+// A store that turns out not to sign URLs serves its blobs through the registry.
+func TestBlobURL(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		err, want error
+		ok        bool
+	}{
+		{nil, nil, true},
+		{&drivers.Error{Err: errors.ErrUnsupported}, nil, false},
+		{broken, broken, false},
+	} {
+		f := start(t, registry.Config{Redirect: true}, signer{mem.New(), tt.err})
+		b := push(t, f.Registry, "app", []byte("a blob"))
+		url, ok, err := f.BlobURL(t.Context(), registry.Blob{Digest: b.Digest, Size: b.Size}, http.MethodGet)
+		if ok != tt.ok || (url != "") != tt.ok || !errors.Is(err, tt.want) {
+			t.Errorf("%v: got %q, %v, %v", tt.err, url, ok, err)
+		}
 	}
 }
