@@ -156,7 +156,7 @@ func describe(err error) (int, registry.Errors) {
 	}
 	if registry.Passing(err) {
 		return statuses[registry.Unavailable], registry.Errors{
-			{Code: registry.Unavailable, Message: "the store of the registry does not answer: try again"}}
+			{Code: registry.Unavailable, Message: "what the registry keeps its data in does not answer: try again"}}
 	}
 	return http.StatusInternalServerError, registry.Errors{
 		{Code: registry.Unknown, Message: "the registry failed; its log says why"}}
