@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/parfait-registry/parfait/drivers"
@@ -52,7 +49,7 @@ What is broken in the store is left out and named on stderr.`,
 // reindex fills db and says how far it is.
 func reindex(cmd *cobra.Command, store drivers.Driver, db *index.DB) error {
 	stderr := cmd.ErrOrStderr()
-	bar := newBar(stderr)
+	bar := newBar(stderr, "reading the store")
 	report, err := registry.Reindex(cmd.Context(), store, db, func(string) { bar.Add(1) })
 	if err := errors.Join(err, bar.Finish()); err != nil {
 		return err
@@ -63,20 +60,6 @@ func reindex(cmd *cobra.Command, store drivers.Driver, db *index.DB) error {
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d repositories, %d manifests, %d tags, %d layers; %d things left out\n",
 		report.Repositories, report.Manifests, report.Tags, report.Layers, len(report.Problems))
 	return err
-}
-
-// newBar shows on a terminal how many objects were read, and nothing elsewhere. The number of all is not known before.
-func newBar(w io.Writer) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(-1,
-		progressbar.OptionSetWriter(w),
-		progressbar.OptionSetVisibility(isTerminal(w)),
-		progressbar.OptionSetDescription("reading the store"),
-		progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(),
-		progressbar.OptionSetItsString("objects"),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish(),
-	)
 }
 
 // compare builds a second index from the store and prints the facts that only one of the two has.
