@@ -74,6 +74,7 @@ var stores = []struct {
 }{
 	{"local", func(*testing.T) store { return place(func(*testing.T, *harness.Options) {}) }},
 	{"mem", func(*testing.T) store { return place(inMemory) }},
+	{"local and PostgreSQL", func(t *testing.T) store { return onPostgreSQL(harness.PostgreSQL(t)) }},
 	{"minio", func(t *testing.T) store { s := harness.MinIO(t); return s3Store(s, s.URL) }},
 	{"versitygw", func(t *testing.T) store { s := harness.VersityGW(t); return s3Store(s, s.URL) }},
 	{"fake-gcs-server", func(t *testing.T) store { return gcsStore(harness.FakeGCS(t)) }},
@@ -95,6 +96,14 @@ func TestAPI(t *testing.T) {
 }
 
 func inMemory(_ *testing.T, o *harness.Options) { o.Flavor = "registry-inmemory" }
+
+// onPostgreSQL is a folder with its index in PostgreSQL.
+func onPostgreSQL(p *harness.Postgres) place {
+	return func(t *testing.T, o *harness.Options) {
+		t.Helper()
+		o.Env = append([]string{"INDEX_DATABASE=" + p.NewDatabase(t)}, o.Env...)
+	}
+}
 
 // s3Store gives each server a bucket, which it reaches at endpoint.
 func s3Store(s *harness.S3, endpoint string) place {
