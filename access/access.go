@@ -140,7 +140,7 @@ func (g *Guard) Token(ctx context.Context, raw string) (Client, error) {
 	if _, known := g.mark(c.Subject); c.Subject != "" && g.issuer != nil && !known {
 		return Client{}, fmt.Errorf("token: there is no user %.100q any more: %w", c.Subject, ErrCredentials)
 	}
-	return Client{user: c.Subject, policy: g.policy, token: append(grants{}, c.Access...)}, nil
+	return Client{user: c.Subject, policy: g.policy, token: c.Access}, nil
 }
 
 // mark returns what stands for the password that a user has now.

@@ -36,20 +36,20 @@ func parseGlob(pattern string) (glob, error) {
 // match reports whether the whole of a name matches. When a component does not, the last ** before it takes one more:
 // that costs at most the product of the two lengths.
 func (g glob) match(name string) bool {
-	components := strings.Split(name, "/")
-	i, j := 0, 0
+	i, at := 0, 0 // a component of g, and where one of name begins
 	star, taken := -1, 0
-	for j < len(components) {
+	for at <= len(name) {
+		end := endOfComponent(name, at)
 		switch {
 		case i < len(g) && g[i] == "**":
-			star, taken = i, j
+			star, taken = i, at
 			i++
-		case i < len(g) && matchComponent(g[i], components[j]):
+		case i < len(g) && matchComponent(g[i], name[at:end]):
 			i++
-			j++
+			at = end + 1
 		case star >= 0:
-			taken++
-			i, j = star+1, taken
+			taken = endOfComponent(name, taken) + 1
+			i, at = star+1, taken
 		default:
 			return false
 		}
@@ -58,6 +58,13 @@ func (g glob) match(name string) bool {
 		i++
 	}
 	return i == len(g)
+}
+
+func endOfComponent(name string, at int) int {
+	if n := strings.IndexByte(name[at:], '/'); n >= 0 {
+		return at + n
+	}
+	return len(name)
 }
 
 // matchComponent does within a component what match does with components.

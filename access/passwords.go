@@ -5,11 +5,12 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
-	"io"
+	"hash"
 	"log/slog"
 	"runtime"
-	"strconv"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -23,7 +24,7 @@ import (
 // that long each time, it is remembered for a while which passwords were right: in memory, as keyed hashes.
 type passwords struct {
 	file   *userFile
-	key    [sha256.Size]byte
+	macs   sync.Pool                          // of *mac
 	proven *lru.Cache[fingerprint, time.Time] // until when
 	checks singleflight.Group                 // those that run, by fingerprint
 	turns  chan struct{}                      // has room for as many as may run at once
@@ -50,7 +51,9 @@ func openPasswords(path string, log *slog.Logger) (*passwords, error) {
 		return nil, err
 	}
 	p := &passwords{file: file, proven: proven, turns: make(chan struct{}, max(1, runtime.NumCPU()/2)), compare: compare}
-	rand.Read(p.key[:]) // never fails
+	key := make([]byte, sha256.Size)
+	rand.Read(key) // never fails
+	p.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, key)} }
 	return p, nil
 }
 
@@ -106,15 +109,26 @@ func (p *passwords) once(ctx context.Context, fp fingerprint, check func() bool)
 	}
 }
 
-func (p *passwords) fingerprint(user, password, hash string) (f fingerprint) {
-	mac := hmac.New(sha256.New, p.key[:])
-	for _, s := range []string{user, password, hash} {
-		io.WriteString(mac, strconv.Itoa(len(s)))
-		io.WriteString(mac, ":")
-		io.WriteString(mac, s)
+// A mac makes fingerprints. It is used again, since every request needs one.
+type mac struct {
+	hash hash.Hash
+	text []byte
+	sum  fingerprint
+}
+
+func (p *passwords) fingerprint(user, password, hash string) fingerprint {
+	m := p.macs.Get().(*mac)
+	defer p.macs.Put(m)
+	m.text = m.text[:0]
+	for _, s := range [...]string{user, password, hash} {
+		m.text = binary.BigEndian.AppendUint32(m.text, uint32(len(s)))
+		m.text = append(m.text, s...)
 	}
-	mac.Sum(f[:0])
-	return f
+	m.hash.Reset()
+	m.hash.Write(m.text)
+	clear(m.text)
+	m.hash.Sum(m.sum[:0])
+	return m.sum
 }
 
 func compare(hash, password string) bool {

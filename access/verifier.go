@@ -12,7 +12,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// claims is what a token says.
+// claims is what a token says. It does not change.
 type claims struct {
 	jwt.Claims
 	Access   grants `json:"access,omitempty"`
@@ -29,7 +29,7 @@ type verifier struct {
 	algorithms      []jose.SignatureAlgorithm
 	key             keyFunc
 
-	read *lru.Cache[[sha256.Size]byte, claims] // tokens whose signatures were right
+	read *lru.Cache[[sha256.Size]byte, *claims] // tokens whose signatures were right
 }
 
 const (
@@ -39,25 +39,25 @@ const (
 )
 
 func newVerifier(issuer, service string, algorithms []jose.SignatureAlgorithm, key keyFunc) (*verifier, error) {
-	read, err := lru.New[[sha256.Size]byte, claims](readMost)
+	read, err := lru.New[[sha256.Size]byte, *claims](readMost)
 	return &verifier{issuer: issuer, service: service, algorithms: algorithms, key: key, read: read}, err
 }
 
 // verify returns what a token says, if it is one, and for this service, and now. The error wraps ErrCredentials, and
 // tells nothing of the token itself; or it wraps errKeys.
-func (v *verifier) verify(ctx context.Context, raw string) (claims, error) {
+func (v *verifier) verify(ctx context.Context, raw string) (*claims, error) {
 	sum := sha256.Sum256([]byte(raw))
 	c, ok := v.read.Get(sum)
 	if !ok {
 		var err error
 		if c, err = v.parse(ctx, raw); errors.Is(err, errKeys) {
-			return claims{}, err
+			return nil, err
 		} else if err != nil {
-			return claims{}, refused(err)
+			return nil, refused(err)
 		}
 	}
 	if err := v.check(c); err != nil {
-		return claims{}, refused(err)
+		return nil, refused(err)
 	}
 	if !ok {
 		v.read.Add(sum, c)
@@ -66,27 +66,31 @@ func (v *verifier) verify(ctx context.Context, raw string) (claims, error) {
 }
 
 // parse checks the signature.
-func (v *verifier) parse(ctx context.Context, raw string) (c claims, err error) {
+func (v *verifier) parse(ctx context.Context, raw string) (*claims, error) {
 	if len(raw) > maxToken {
-		return c, fmt.Errorf("it has %d bytes, of which %d are allowed", len(raw), maxToken)
+		return nil, fmt.Errorf("it has %d bytes, of which %d are allowed", len(raw), maxToken)
 	}
 	// The library's own errors are kept back: some of them quote the token.
 	token, err := jwt.ParseSigned(raw, v.algorithms)
 	if err != nil || len(token.Headers) != 1 {
-		return c, errors.New("it is not signed, or not by an algorithm that is accepted")
+		return nil, errors.New("it is not signed, or not by an algorithm that is accepted")
 	}
 	key, err := v.key(ctx, token.Headers[0])
 	if err != nil {
-		return c, err
+		return nil, err
 	}
-	if err := token.Claims(key, &c); err != nil {
-		return c, errors.New("its signature is not that of its key, or it says what no token does")
+	c := new(claims)
+	if err := token.Claims(key, c); err != nil {
+		return nil, errors.New("its signature is not that of its key, or it says what no token does")
+	}
+	if c.Access == nil { // or else the client would have no token
+		c.Access = grants{}
 	}
 	return c, nil
 }
 
 // check holds what a token says against the time, which goes by, and against whom it is of and for.
-func (v *verifier) check(c claims) error {
+func (v *verifier) check(c *claims) error {
 	if c.Expiry == nil {
 		return errors.New("it never expires")
 	}

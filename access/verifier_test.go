@@ -240,6 +240,10 @@ func TestTokens(t *testing.T) {
 	if err != nil || !c.Known() || c.May(Repository("team/app", Pull)) || c.May(List()) {
 		t.Errorf("a token for nothing: got %+v, %v", c, err)
 	}
+	c, err = g.Token(t.Context(), k0.sign(map[string]any{"kid": "k0"}, say(map[string]any{"sub": "", "access": json.RawMessage("null")})))
+	if err != nil || !c.Known() || !c.HasToken() {
+		t.Errorf("a token for null: got %+v, %v", c, err)
+	}
 	c, err = g.Token(t.Context(), k0.sign(map[string]any{"kid": "k0"}, say(map[string]any{"access": []Scope{List()}})))
 	if err != nil || !c.May(List()) || !c.May(Search()) || c.Sees() != nil || c.Pulls() == nil || c.Pulls()("team/app") {
 		t.Errorf("a token for the catalog: got %+v, %v", c, err)

@@ -26,19 +26,20 @@ const (
 
 // needs returns what a client has to be allowed to do for a request with this scope.
 func (s scope) needs(name string) (need access.Scope, ok bool) {
-	switch s {
-	case scopePull:
-		return access.Repository(name, access.Pull), true
-	case scopePush:
-		return access.Repository(name, access.Pull, access.Push), true
-	case scopeDelete:
-		return access.Repository(name, access.Delete), true
-	case scopeCatalog:
-		return access.List(), true
-	case scopeSearch:
-		return access.Search(), true
+	need, ok = needs[s]
+	if need.Name == "" {
+		need.Name = name
 	}
-	return access.Scope{}, false
+	return need, ok
+}
+
+// needs are what the scopes stand for, those with repositories without the name. It is never written to.
+var needs = map[scope]access.Scope{
+	scopePull:    access.Repository("", access.Pull),
+	scopePush:    access.Repository("", access.Pull, access.Push),
+	scopeDelete:  access.Repository("", access.Delete),
+	scopeCatalog: access.List(),
+	scopeSearch:  access.Search(),
 }
 
 // authorize lets a request pass to its route, or says what its client lacks. It decides by names alone, before anything

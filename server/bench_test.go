@@ -18,10 +18,13 @@ func (s sink) Header() http.Header         { return s.header }
 func (s sink) Write(p []byte) (int, error) { return len(p), nil }
 func (s sink) WriteHeader(int)             {}
 
-// benchmark measures a request on its own, and with a connection around it.
-func benchmark(b *testing.B, h http.Handler, method, path string) {
+// benchmark measures a request on its own, and with a connection around it. The header is a list of keys and values.
+func benchmark(b *testing.B, h http.Handler, method, path string, header ...string) {
 	b.Run("handler", func(b *testing.B) {
 		r := httptest.NewRequest(method, path, nil)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
 		w := sink{make(http.Header)}
 		b.ReportAllocs()
 		for b.Loop() {
@@ -37,6 +40,9 @@ func benchmark(b *testing.B, h http.Handler, method, path string) {
 			req, err := http.NewRequest(method, web.URL+path, nil)
 			if err != nil {
 				b.Fatal(err)
+			}
+			for i := 0; i < len(header); i += 2 {
+				req.Header.Set(header[i], header[i+1])
 			}
 			resp, err := web.Client().Do(req)
 			if err != nil {
@@ -63,6 +69,19 @@ func benchmarkRegistry(b *testing.B, method, path string) {
 }
 
 func BenchmarkGetManifest(b *testing.B) { benchmarkRegistry(b, "GET", "/v2/library/app/manifests/v1") }
+
+// BenchmarkAuth is what it costs to know who asks, beside nobody who does.
+func BenchmarkAuth(b *testing.B) {
+	const path = "/v2/alice/app/manifests/v1"
+	log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	h := openWith(b, mem.New(), Config{}, registry.Config{}, new(journal), log)
+	h.pushImage("alice/app", "v1", pattern(2048))
+	b.Run("off", func(b *testing.B) { benchmark(b, h.server, "GET", path) })
+	h.lock(issuing(), "alice")
+	token := h.get("alice", "scope=repository:alice/app:pull")
+	b.Run("password", func(b *testing.B) { benchmark(b, h.server, "GET", path, as("alice")...) })
+	b.Run("token", func(b *testing.B) { benchmark(b, h.server, "GET", path, token.header()...) })
+}
 
 func BenchmarkHeadBlob(b *testing.B) {
 	benchmarkRegistry(b, "HEAD", "/v2/library/app/blobs/sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")

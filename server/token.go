@@ -123,13 +123,17 @@ func (s *Server) jwks(w http.ResponseWriter, _ *http.Request) error {
 
 // refuseToken answers a request for a token with credentials that are wrong or missing: in the words of the
 // distribution-spec and of OAuth 2.0 at once, since clients read one or the other.
-func (s *Server) refuseToken(w http.ResponseWriter, _ *http.Request, err error) error {
+func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, err error) error {
 	if !errors.Is(err, access.ErrCredentials) {
 		return err
 	}
 	wrap(w).err = err // for the access log
 	s.askPassword(w)
-	return writeOAuthError(w, http.StatusUnauthorized, "invalid_grant", "user name or password is wrong, or the refresh token is of no use any more")
+	message := "user name or password is wrong, or the refresh token is of no use any more"
+	if r.Method != http.MethodPost && r.Header.Get("Authorization") == "" {
+		message = "authentication required"
+	}
+	return writeOAuthError(w, http.StatusUnauthorized, "invalid_grant", message)
 }
 
 // writeOAuthError answers with an error of OAuth 2.0.
