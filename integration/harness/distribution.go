@@ -29,13 +29,13 @@ http:
 `
 
 // StartDistribution starts the registry of distribution, which registry:2 and registry:3 hold, on the folder root; a new
-// temporary one if root is empty.
-func StartDistribution(t testing.TB, root string) *Server {
+// temporary one if root is empty. Env are NAME=value pairs, which win over its configuration.
+func StartDistribution(t testing.TB, root string, env ...string) *Server {
 	t.Helper()
 	if root == "" {
 		root = t.TempDir()
 	}
-	s := startDistribution(t, inFolder(root))
+	s := startDistribution(t, inFolder(root), env...)
 	s.Storage = root
 	return s
 }
@@ -47,7 +47,7 @@ func StartDistributionOnS3(t testing.TB, store *S3, endpoint, bucket string) *Se
 		endpoint, store.Region, bucket, store.AccessKey, store.SecretKey))
 }
 
-func startDistribution(t testing.TB, storage string) *Server {
+func startDistribution(t testing.TB, storage string, env ...string) *Server {
 	t.Helper()
 	program := Tool(t, "registry")
 	return start(t, command{
@@ -55,8 +55,8 @@ func startDistribution(t testing.TB, storage string) *Server {
 		args: func(addr string) []string {
 			return []string{program, "serve", writeDistributionConfig(t, storage, addr)}
 		},
-		env:   func(string) []string { return []string{"OTEL_TRACES_EXPORTER=none"} },
-		ready: answers("/v2/"),
+		env:   func(string) []string { return append([]string{"OTEL_TRACES_EXPORTER=none"}, env...) },
+		ready: answers("/"), // which asks for no credentials
 	}, "")
 }
 

@@ -20,6 +20,7 @@ var tools = map[string]tool{
 	"crane":           {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
 	"docker-compose":  {"github.com/docker/compose/v2", "v2.40.3", "cmd"},
 	"fake-gcs-server": {"github.com/fsouza/fake-gcs-server", "v1.56.1", ""},
+	"helm":            {"helm.sh/helm/v3", "v3.22.0", "cmd/helm"},
 	"minio":           {"github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c", ""},
 	"oras":            {"oras.land/oras", "v1.3.3", "cmd/oras"},
 	"regbot":          {"github.com/regclient/regclient", "v0.11.7", "cmd/regbot"},
@@ -30,9 +31,9 @@ var tools = map[string]tool{
 	"versitygw":       {"github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"},
 }
 
-// Tool is the path of a program written in Go: crane, oras, regbot, regctl, regsync, docker-compose in its second version,
-// or one of the servers, of which registry is that of distribution. The first use on a machine builds it, which takes up
-// to some minutes.
+// Tool is the path of a program written in Go: crane, helm, oras, regbot, regctl, regsync, docker-compose in its second
+// version, or one of the servers, of which registry is that of distribution. The first use on a machine builds it, which
+// takes up to some minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	if _, ok := tools[name]; !ok {
