@@ -84,6 +84,13 @@ func transient(err error) bool {
 	return retry.Transient(err)
 }
 
+// deniedForNow reports whether S3 denies a request, which MinIO does for a moment while a directory that it is to write
+// to is being removed. What else may pass, the libraries repeat.
+func deniedForNow(err error) bool {
+	e, ok := errors.AsType[aws](err)
+	return ok && e.ErrorCode() == "AccessDenied"
+}
+
 // aws is what errors of S3 answer to.
 type aws interface {
 	error

@@ -10,6 +10,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/parts"
+	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
 // copies is how many parts the libraries hold of one object that streams, beside the one here: what S3's takes, which
@@ -136,7 +137,7 @@ func (s *stream) commit() error {
 		return err
 	}
 	if s.pipe == nil {
-		return s.upload(bytes.NewReader(s.buffer))
+		return retry.Do(s.ctx, deniedForNow, func() error { return s.upload(bytes.NewReader(s.buffer)) })
 	}
 	if err := s.flush(); err != nil {
 		return err
