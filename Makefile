@@ -14,7 +14,7 @@ run: build ## serve flavor dev (or $SETTINGS_FLAVOR) on port 5000, in the foregr
 	@SETTINGS_FLAVOR=$${SETTINGS_FLAVOR-dev} exec ./bin/parfait serve
 
 test: ## run every test, with the race detector; the tests fetch the tools they need
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 40m ./...
 
 tools: ## build the programs that tests run, which they else do themselves when they need them
 	$(GO) test -count 1 -timeout 60m -run '^(TestTools|TestAzurite)$$' ./integration/harness
@@ -34,11 +34,11 @@ bench-peers: ## load parfait and distribution side by side (STORE=minio LOAD="-r
 	PARFAIT_BENCH_PEERS="$(or $(LOAD),-rounds 3)" $(GO) test -count 1 -v -timeout 120m -run '^TestPeers$$/^$(or $(STORE),local)$$' ./integration
 
 cover: ## run the tests and show how much of each package they cover
-	$(GO) test -timeout 20m -coverprofile cover.out ./...
+	$(GO) test -timeout 40m -coverprofile cover.out ./...
 	$(GO) tool cover -func cover.out | tail -n 1
 
 integration: ## run the tests against real servers and real clients alone, docker-compose.yml included
-	$(GO) test -count 1 -timeout 20m ./integration/...
+	$(GO) test -count 1 -timeout 40m ./integration/...
 	$(MAKE) compose
 
 compose: ## run docker-compose.yml, and the tests of real clients and docker's own engine against it
