@@ -67,11 +67,17 @@ type Grant struct {
 	RefreshToken string  // gets further tokens without a password, as long as the user has that; empty unless asked for
 }
 
+// maxScopes bounds how many scopes are asked for at once. A copy from one repository to another asks for two.
+const maxScopes = 100
+
 // ErrTooMuch says that a token for all that was asked for would be longer than it may be.
-var ErrTooMuch = fmt.Errorf("the token would be longer than %d bytes", maxToken)
+var ErrTooMuch = fmt.Errorf("a token is for at most %d scopes, and has at most %d bytes", maxScopes, maxToken)
 
 // issue makes a token for those of the scopes that the client may do, and a refresh token if offline.
 func (i *issuer) issue(ctx context.Context, client Client, asked []Scope, offline bool) (Grant, error) {
+	if len(asked) > maxScopes {
+		return Grant{}, ErrTooMuch
+	}
 	key, err := i.keys.signing(ctx)
 	if err != nil {
 		return Grant{}, err

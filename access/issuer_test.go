@@ -192,12 +192,19 @@ func TestIssue(t *testing.T) {
 	if _, err := o.Issue(t.Context(), o.Anonymous(), nil, true); err != nil {
 		t.Errorf("nobody: %v", err)
 	}
-	var many []Scope
-	for i := range 1000 {
+	var many, long []Scope
+	for i := range maxScopes {
 		many = append(many, Repository(fmt.Sprintf("team/%03d", i), Pull))
+		long = append(long, Repository(fmt.Sprintf("team/%0200d", i), Pull))
 	}
-	if _, err := o.Issue(t.Context(), login(t, o.Guard, "alice", "a secret"), many, false); !errors.Is(err, ErrTooMuch) {
-		t.Errorf("1000 scopes: got %v, want ErrTooMuch", err)
+	alice := login(t, o.Guard, "alice", "a secret")
+	if g, err := o.Issue(t.Context(), alice, many, false); err != nil || len(g.Scopes) != maxScopes {
+		t.Errorf("%d scopes: got %d, %v", maxScopes, len(g.Scopes), err)
+	}
+	for _, scopes := range [][]Scope{append(many, List()), long} {
+		if _, err := o.Issue(t.Context(), alice, scopes, false); !errors.Is(err, ErrTooMuch) {
+			t.Errorf("%d scopes: got %v, want ErrTooMuch", len(scopes), err)
+		}
 	}
 	if g, err := o.Issue(t.Context(), login(t, o.Guard, "alice", "a secret"), nil, false); err != nil || g.RefreshToken != "" {
 		t.Errorf("not offline: got %+v, %v", g, err)

@@ -171,6 +171,10 @@ func TestScope(t *testing.T) {
 			t.Errorf("%.50q: got %v, %v, want %q", text, s, err, want)
 		}
 	}
+	many, err := ParseScope("repository:a:1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,pull")
+	if err != nil || len(many.Actions) != maxActions {
+		t.Errorf("got %v, %v, want %d actions", many, err, maxActions)
+	}
 	g := grants{Repository("a", Pull), Repository("a", Push), {Type: "repository", Name: "b", Actions: []string{"*"}}}
 	for _, tt := range []struct {
 		need Scope

@@ -58,7 +58,11 @@ func (s Scope) String() string {
 
 var errNoScope = errors.New("a scope is type:name:action,action")
 
-// ParseScope reads what String returns. The name may have colons. A class, as in repository(plugin), is dropped.
+// maxActions bounds the actions of a scope. There are not so many.
+const maxActions = 16
+
+// ParseScope reads what String returns. The name may have colons. A class, as in repository(plugin), is dropped, and so
+// are actions beyond a number that makes no sense.
 func ParseScope(s string) (Scope, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	last := strings.LastIndexByte(rest, ':')
@@ -68,6 +72,9 @@ func ParseScope(s string) (Scope, error) {
 	kind, _, _ = strings.Cut(kind, "(")
 	scope := Scope{Type: kind, Name: rest[:last]}
 	for action := range strings.SplitSeq(rest[last+1:], ",") {
+		if len(scope.Actions) == maxActions {
+			break
+		}
 		if action != "" && !slices.Contains(scope.Actions, action) {
 			scope.Actions = append(scope.Actions, action)
 		}
