@@ -48,10 +48,11 @@ compose: ## run docker-compose.yml, and the tests of real clients and docker's o
 ROOTFS := bin/rootfs
 
 image: ## build the container image parfait:latest with docker
-	rm -rf $(ROOTFS) && mkdir -p $(ROOTFS)/tmp $(ROOTFS)/var/lib/registry
+	rm -rf $(ROOTFS) && mkdir -p $(ROOTFS)/tmp $(ROOTFS)/usr/bin $(ROOTFS)/var/lib/registry
 	GOOS=linux $(BUILD) -o $(ROOTFS)/parfait ./cmd/parfait
+	ln -s ../../parfait $(ROOTFS)/usr/bin/htpasswd
 	chmod 1777 $(ROOTFS)/tmp
-	tar -cf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 0 --group 0 --mode go-w parfait
+	tar -cf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 0 --group 0 --mode go-w parfait usr
 	tar -rf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 0 --group 0 tmp
 	tar -rf $(ROOTFS).tar -C $(ROOTFS) --numeric-owner --owner 65532 --group 65532 --mode 0755 var/lib/registry
 	docker build -t parfait .

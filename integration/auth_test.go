@@ -368,6 +368,28 @@ func ggcrLogin(t *testing.T, addr, digest string) {
 	}
 }
 
+// TestHtpasswdByName is what tutorials type with --entrypoint htpasswd.
+func TestHtpasswdByName(t *testing.T) {
+	sh := shell(t)
+	sh.link(filepath.Join("bin", "htpasswd"), harness.Parfait(t))
+	sh.run("mkdir auth; htpasswd -Bbn admin admin >> auth/htpasswd")
+	s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=Registry Realm",
+		"REGISTRY_AUTH_HTPASSWD_PATH=" + filepath.Join(sh.home, "auth", "htpasswd")}})
+	sh.env = append(sh.env, "H="+s.Addr)
+	for line, want := range map[string]string{
+		"curl -sSi $H/v2/":                           `Www-Authenticate: Basic realm="Registry Realm"`,
+		"curl -fsS -u admin:admin $H/v2/":            "{}",
+		"curl -fsS -u admin:admin $H/v2/_catalog":    `{"repositories":[]}`,
+		"curl -sS -u admin:nimda $H/v2/_catalog":     "UNAUTHORIZED",
+		"curl -fsS $H/readyz":                        "ok",
+		"crane auth login $H -u admin -p admin 2>&1": "logged in",
+	} {
+		if got := sh.run(line); !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+}
+
 // TestTokenServer has one registry give the tokens that others take: Parfait, by the variables of registry:2, and
 // distribution itself.
 func TestTokenServer(t *testing.T) {

@@ -196,3 +196,17 @@ func TestServeAsksForPasswords(t *testing.T) {
 		t.Errorf("got %s", stdout)
 	}
 }
+
+func TestHtpasswdByName(t *testing.T) {
+	for line, want := range map[string]string{
+		"htpasswd -Bbn admin admin":       "htpasswd -Bbn admin admin",
+		"/usr/bin/htpasswd -n x":          "htpasswd -n x",
+		"/parfait serve":                  "serve",
+		"parfait htpasswd -n x":           "htpasswd -n x",
+		"/usr/bin/htpasswd-parfait serve": "serve",
+	} {
+		if got := strings.Join(arguments(strings.Fields(line)), " "); got != want {
+			t.Errorf("%s: got %q, want %q", line, got, want)
+		}
+	}
+}

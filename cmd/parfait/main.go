@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -22,7 +23,16 @@ import (
 var version = ""
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(context.Background(), arguments(os.Args), os.Stdout, os.Stderr))
+}
+
+// arguments returns the arguments of a command line. By the name of htpasswd the program is that command, for those who
+// know it as the entry point of the image registry:2.
+func arguments(line []string) []string {
+	if filepath.Base(line[0]) == "htpasswd" {
+		return append([]string{"htpasswd"}, line[1:]...)
+	}
+	return line[1:]
 }
 
 // run does what args say and returns the exit status. SIGINT and SIGTERM cancel its work; a second one kills.
