@@ -1,4 +1,5 @@
-# `make image` builds this: the archive holds /parfait, /usr/bin/htpasswd, which is the same, and /tmp and /var/lib/registry that user 65532 may write to.
+# `make image` builds this: the archive holds /parfait, also as /usr/bin/htpasswd, and /tmp and /var/lib/registry that
+# user 65532 may write to.
 FROM scratch
 ADD bin/rootfs.tar /
 # Not STORAGE_PATH: that would be a prefix in a bucket, too. XDG_DATA_HOME is where the index of a bucket is.
