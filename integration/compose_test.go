@@ -36,6 +36,7 @@ func TestCompose(t *testing.T) {
 	e := newEngine(t)
 	makeImages(t)
 	t.Run("image", func(t *testing.T) { checkImage(t, e.docker(t)) })
+	t.Run("passwords", e.testPasswords)
 	for _, tt := range []struct {
 		name    string
 		program func(t testing.TB, name string) string
@@ -55,11 +56,24 @@ func TestCompose(t *testing.T) {
 
 // A flavor is one that docker-compose.yml serves when the environment says so.
 type flavor struct {
-	name string
-	env  []string
+	name  string
+	env   []string
+	check func(t *testing.T) // looks from aside at what has been stored; may be nil
 }
 
-var production = flavor{"prod", []string{"COMPOSE_PROFILES=postgres"}}
+var production = flavor{"prod", []string{
+	"COMPOSE_PROFILES=postgres", "INDEX_DATABASE=postgres://postgres:parfait-secret@postgres/parfait"}, checkPostgres}
+
+// checkPostgres looks for the facts in PostgreSQL.
+func checkPostgres(t *testing.T) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), harness.Command(t, "psql"), "--no-psqlrc", "--tuples-only", "--no-align",
+		"--command", "select count(*) from repositories where name = 'team/engine'",
+		"postgres://postgres:parfait-secret@127.0.0.1:5432/parfait")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "1" {
+		t.Errorf("psql: got %s, %v, want 1", out, err)
+	}
+}
 
 // leftOut is what TestAPI has to do alone: the test needs a registry of its own.
 var leftOut = map[string]string{
@@ -206,6 +220,9 @@ func (c *composition) test(t *testing.T, f flavor) {
 			c.up(t, p)
 		})
 	})
+	if f.check != nil {
+		f.check(t)
+	}
 }
 
 // start hands out the server that is there.

@@ -42,13 +42,11 @@ func (e engine) docker(t *testing.T) *program {
 func (e engine) test(t *testing.T, addr string, restart func()) {
 	docker := e.docker(t)
 	name := addr + "/team/engine"
-	id, version := e.build(t, name+":v1")
-	defer docker.try("", "rmi", "--force", id) // it is gone if the registry failed to give it back
+	id, prints := buildImage(t, docker, name+":v1")
+	defer docker.try("", "rmi", "--force", id) // it is gone if the registry did not give it back
 
-	if got := docker.pipe("secret", "login", "--username", "somebody", "--password-stdin", addr); !strings.Contains(got, "Login Succeeded") {
-		t.Errorf("login: got %q", got)
-	}
-	digest := e.push(t, name+":v1")
+	login(t, docker, addr, "anything") // nobody asks for it
+	digest := push(t, docker, name+":v1")
 	if got := newProgram(t, "crane").run("digest", name+":v1"); got != digest {
 		t.Errorf("the registry has %s, want %s", got, digest)
 	}
@@ -64,8 +62,8 @@ func (e engine) test(t *testing.T, addr string, restart func()) {
 		if got := docker.run("inspect", "--format", "{{.Id}} {{.RepoDigests}}", ref); !strings.HasPrefix(got, id) || !strings.Contains(got, digest) {
 			t.Errorf("%s: got %q, want %s and %s", ref, got, id, digest)
 		}
-		if got := docker.run("run", "--rm", ref); got != version {
-			t.Errorf("%s: got %q, want %q", ref, got, version)
+		if got := docker.run("run", "--rm", ref); got != prints {
+			t.Errorf("%s: got %q, want %q", ref, got, prints)
 		}
 	}
 	pull(name + ":v1")
@@ -74,20 +72,65 @@ func (e engine) test(t *testing.T, addr string, restart func()) {
 	pull(name + ":v1")
 
 	docker.run("tag", name+":v1", addr+"/team/copy:v2")
-	if got := e.push(t, addr+"/team/copy:v2"); got != digest {
+	if got := push(t, docker, addr+"/team/copy:v2"); got != digest {
 		t.Errorf("push of a copy: got %s, want %s", got, digest)
 	}
 	if got := docker.fails("pull", name+":v3"); !strings.Contains(got, "manifest unknown") && !strings.Contains(got, "not found") {
 		t.Errorf("pull of a tag that is not there: got %q", got)
 	}
-	docker.run("logout", addr)
 }
 
-// build makes an image of several layers that was never there, and returns its ID and what it prints when it runs.
-func (e engine) build(t *testing.T, name string) (id, prints string) {
+// testPasswords meets a registry that asks for a password.
+func (e engine) testPasswords(t *testing.T) {
+	users := filepath.Join(t.TempDir(), "users")
+	if out, status := harness.RunParfait(t, harness.Options{}, "htpasswd", "-cb", users, "alice", "secret"); status != 0 {
+		t.Fatal(out)
+	}
+	s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH=" + users}})
+	docker, ref := e.docker(t), s.Addr+"/team/engine:v1"
+	id, _ := buildImage(t, docker, ref)
+	defer docker.try("", "rmi", "--force", id)
+	denied := func(args ...string) {
+		t.Helper()
+		got := strings.ToLower(docker.fails(args...))
+		if !strings.Contains(got, "unauthorized") && !strings.Contains(got, "no basic auth credentials") {
+			t.Errorf("%s: got %q, want a refusal", docker.line(args), got)
+		}
+	}
+	denied("push", ref)
+	denied("login", "--username", "alice", "--password", "wrong", s.Addr)
+	denied("push", ref)
+	login(t, docker, s.Addr, "secret")
+	push(t, docker, ref)
+	docker.run("rmi", "--force", id)
+	docker.run("pull", ref)
+	docker.run("logout", s.Addr)
+	docker.run("rmi", "--force", id)
+	denied("pull", ref)
+}
+
+func login(t *testing.T, docker *program, addr, password string) {
 	t.Helper()
-	docker := e.docker(t)
-	parfait, err := os.ReadFile(filepath.Join(harness.Root(t), "bin/rootfs/parfait")) // it is for Linux, of whatever this is
+	if got := docker.pipe(password, "login", "--username", "alice", "--password-stdin", addr); !strings.Contains(got, "Login Succeeded") {
+		t.Errorf("login: got %q", got)
+	}
+}
+
+// push returns the digest that docker says.
+func push(t *testing.T, docker *program, ref string) string {
+	t.Helper()
+	got := docker.run("push", ref)
+	found := regexp.MustCompile(`digest: (sha256:[0-9a-f]{64})`).FindStringSubmatch(got)
+	if found == nil {
+		t.Fatalf("push %s: got %q, want a digest in it", ref, got)
+	}
+	return found[1]
+}
+
+// buildImage makes an image of several layers that was never there, and returns its ID and what it prints when it runs.
+func buildImage(t *testing.T, docker *program, name string) (id, prints string) {
+	t.Helper()
+	parfait, err := os.ReadFile(filepath.Join(harness.Root(t), "bin/rootfs/parfait")) // it is for Linux, whatever this is
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,15 +147,4 @@ ENTRYPOINT ["/parfait", "version"]
 	docker.run("build", "--quiet", "--tag", name, ".")
 	id = docker.run("inspect", "--format", "{{.Id}}", name)
 	return id, docker.run("run", "--rm", name)
-}
-
-// push returns the digest that docker says.
-func (e engine) push(t *testing.T, ref string) string {
-	t.Helper()
-	got := e.docker(t).run("push", ref)
-	found := regexp.MustCompile(`digest: (sha256:[0-9a-f]{64})`).FindStringSubmatch(got)
-	if found == nil {
-		t.Fatalf("push %s: got %q, want a digest in it", ref, got)
-	}
-	return found[1]
 }
