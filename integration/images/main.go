@@ -31,9 +31,11 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	flags := flag.NewFlagSet("images", flag.ExitOnError)
+	flags := flag.NewFlagSet("images", flag.ContinueOnError)
 	parfait := flags.String("parfait", "", "`path` of parfait, built for Linux")
-	_ = flags.Parse(args) // it exits by itself
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
 	if flags.NArg() != 1 || *parfait == "" {
 		fmt.Fprintln(os.Stderr, "usage: images -parfait PATH FOLDER")
 		return 2

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-var errNotInstalled = errors.New("not installed")
+var errNotInstalled = errors.New("Debian's package postgresql is not installed")
 
-// postgres fills the image with what Debian has installed: the server, the two procedural parts that a new cluster
-// loads, what these are linked with, and the shell that initdb runs its commands in.
+// postgres fills the image with what Debian has installed: the server, the two modules that a new cluster loads, what
+// these are linked with, and the shell that initdb runs its commands in.
 func postgres(r *rootfs) error {
 	bin, err := harness.PostgresBin()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNotInstalled, err)
+	if err != nil || !strings.HasPrefix(bin, "/usr/lib/postgresql/") {
+		return errNotInstalled
 	}
 	version := filepath.Base(filepath.Dir(bin))
 	for _, name := range []string{"postgres", "initdb", "pg_isready"} {
