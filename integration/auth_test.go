@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,11 +32,7 @@ func guarded(t *testing.T, tokens bool) (s *harness.Server, digest string) {
 	t.Helper()
 	var users strings.Builder
 	for user, password := range map[string]string{"alice": alicesPassword, "root": "of-root"} {
-		line, status := harness.RunParfait(t, harness.Options{}, "htpasswd", "-BbnC", "5", user, password)
-		if status != 0 {
-			t.Fatal(line)
-		}
-		users.WriteString(line)
+		users.WriteString(htpasswdLine(t, user, password))
 	}
 	p := newProgram(t, "crane")
 	s = harness.StartParfait(t, harness.Options{Config: fmt.Sprintf(`dev:
@@ -57,6 +56,16 @@ func guarded(t *testing.T, tokens bool) (s *harness.Server, digest string) {
 		p.run("push", dir, s.Addr+"/"+repo+"/app:v1")
 	}
 	return s, digest
+}
+
+// htpasswdLine is the line of a user in a password file.
+func htpasswdLine(t *testing.T, user, password string) string {
+	t.Helper()
+	line, status := harness.RunParfait(t, harness.Options{}, "htpasswd", "-BbnC", "5", user, password)
+	if status != 0 {
+		t.Fatal(line)
+	}
+	return line
 }
 
 // TestLogin has every client log in, push, pull, mount, delete, be refused, and log out, with passwords and with tokens.
@@ -365,6 +374,34 @@ func ggcrLogin(t *testing.T, addr, digest string) {
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// TestReplicasTakeEachOthersTokens starts two servers on one index, which has the keys.
+func TestReplicasTakeEachOthersTokens(t *testing.T) {
+	users := newProgram(t, "sh").write("htpasswd", htpasswdLine(t, "alice", alicesPassword))
+	o := harness.Options{Storage: t.TempDir(), Env: []string{"INDEX_DATABASE=" + harness.PostgreSQL(t).NewDatabase(t),
+		"REGISTRY_AUTH_HTPASSWD_PATH=" + users, "AUTH_TOKENS=true"}}
+	a, b := harness.StartParfait(t, o), harness.StartParfait(t, o)
+	for _, pair := range [][2]*harness.Server{{a, b}, {b, a}} {
+		giver, taker := newWire(t, pair[0].URL), newWire(t, pair[1].URL)
+		var given struct {
+			Token        string `json:"token"`
+			RefreshToken string `json:"refresh_token"`
+		}
+		answer := giver.ask(200, "GET", "/token?offline_token=true&scope=repository:app:pull,push", nil,
+			"Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice:"+alicesPassword)))
+		if err := json.Unmarshal(answer.body, &given); err != nil {
+			t.Fatal(err)
+		}
+		taker.ask(202, "POST", "/v2/app/blobs/uploads/", nil, "Authorization", "Bearer "+given.Token)
+		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {given.RefreshToken}, "scope": {"repository:app:pull"}}
+		answer = taker.ask(200, "POST", "/token", strings.NewReader(form.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+		if err := json.Unmarshal(answer.body, &given); err != nil {
+			t.Fatal(err)
+		}
+		giver.ask(404, "GET", "/v2/app/tags/list", nil, "Authorization", "Bearer "+given.Token)
+		giver.ask(401, "POST", "/v2/app/blobs/uploads/", nil, "Authorization", "Bearer "+given.Token)
 	}
 }
 
