@@ -67,7 +67,7 @@ func TestStoreFaults(t *testing.T) {
 			f.recover(t)
 		})
 	}
-	if peak := peakMemory(t, s.PID); peak > 256<<20 {
+	if peak := peakMemory(t, s.PID); peak > 384<<20 {
 		t.Errorf("the server took %d MiB of memory, with 64 MiB of buffers", peak>>20)
 	}
 	if status := s.Stop(); status != 0 {

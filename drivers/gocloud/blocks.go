@@ -1,13 +1,11 @@
 package gocloud
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -79,9 +77,9 @@ func (d *Driver) newBlocks(key string, onlyNew bool) *blocks {
 
 // Whole implements [parts.Sink].
 func (b *blocks) Whole(ctx context.Context, data []byte) error {
-	body := lend(data)
-	defer body.revoke()
-	_, err := b.to.Upload(ctx, body, &blockblob.UploadOptions{HTTPHeaders: b.headers, AccessConditions: b.unless})
+	loan := parts.Lend(data)
+	defer loan.Return()
+	_, err := b.to.Upload(ctx, loan.Open(), &blockblob.UploadOptions{HTTPHeaders: b.headers, AccessConditions: b.unless})
 	return b.d.failure(ctx, "commit", b.key, err)
 }
 
@@ -91,9 +89,9 @@ func (b *blocks) Begin(context.Context) error { return nil }
 // Part implements [parts.Sink].
 func (b *blocks) Part(ctx context.Context, n int, data []byte) error {
 	id := blockID(n, sha256.Sum256(data))
-	body := lend(data)
-	defer body.revoke()
-	if _, err := b.to.StageBlock(ctx, id, body, nil); err != nil {
+	loan := parts.Lend(data)
+	defer loan.Return()
+	if _, err := b.to.StageBlock(ctx, id, loan.Open(), nil); err != nil {
 		return b.d.failure(ctx, "write", b.key, err)
 	}
 	b.mu.Lock()
@@ -130,40 +128,3 @@ func dropped(err error) bool {
 func blockID(n int, content [sha256.Size]byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(content[:], uint32(n)))
 }
-
-// A loan is a request's body until it is revoked. net/http may still read a body when the answer has come.
-type loan struct {
-	mu   sync.Mutex
-	data *bytes.Reader // mu guards data; nil when the loan is over
-}
-
-var _ io.ReadSeekCloser = (*loan)(nil)
-
-func lend(data []byte) *loan { return &loan{data: bytes.NewReader(data)} }
-
-func (l *loan) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.data == nil {
-		return 0, io.ErrClosedPipe
-	}
-	return l.data.Read(p)
-}
-
-func (l *loan) Seek(off int64, whence int) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.data == nil {
-		return 0, io.ErrClosedPipe
-	}
-	return l.data.Seek(off, whence)
-}
-
-func (l *loan) revoke() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.data = nil
-}
-
-// Close does nothing: the library closes a body that it may yet send again.
-func (l *loan) Close() error { return nil }

@@ -1,7 +1,6 @@
 package swift
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,6 +17,7 @@ import (
 	ncw "github.com/ncw/swift/v2"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/parfait-registry/parfait/drivers/parts"
 	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
@@ -128,9 +128,15 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 }
 
 func (c *client) sendAs(ctx context.Context, base, token string, r request) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, r.method, c.url(base, r), bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(ctx, r.method, c.url(base, r), nil)
 	if err != nil {
 		return nil, err
+	}
+	if len(r.body) > 0 {
+		loan := parts.Lend(r.body)
+		defer loan.Return()
+		req.Body, req.ContentLength = loan.Open(), int64(len(r.body))
+		req.GetBody = func() (io.ReadCloser, error) { return loan.Open(), nil }
 	}
 	for name, value := range r.header {
 		req.Header.Set(name, value)
