@@ -3,15 +3,13 @@ package registry_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/drivertest"
-	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
 )
@@ -107,20 +105,24 @@ func TestFaults(t *testing.T) {
 	for name, s := range scenarios() {
 		for _, kind := range []string{"store call fails", "store call fails after it took effect", "index fails"} {
 			t.Run(name+", "+kind, func(t *testing.T) {
-				for n := int64(0); tryFault(t, openLocal(t), s, kind, n) || n == 0; n++ {
-					if !tryFault(t, mem.New(), s, kind, n) && n == 0 {
+				kinds(t, func(t *testing.T, empty func() place) {
+					n := int64(0)
+					for tryFault(t, empty(), s, kind, n) {
+						n++
+					}
+					if n == 0 {
 						t.Fatal("there was no step to fail")
 					}
-				}
+				})
 			})
 		}
 	}
 }
 
 // tryFault runs s with its n-th step failing and reports whether there was one.
-func tryFault(t *testing.T, store drivers.Driver, s scenario, kind string, n int64) (fired bool) {
-	path := filepath.Join(t.TempDir(), "index.db")
-	f := open(t, registry.Config{}, store, index.Config{Database: path})
+func tryFault(t *testing.T, p place, s scenario, kind string, n int64) (fired bool) {
+	store := p.store
+	f := open(t, registry.Config{}, store, index.Config{Database: p.database})
 	s.prepare(t, f.Registry)
 	f.close(t)
 
@@ -135,7 +137,7 @@ func tryFault(t *testing.T, store drivers.Driver, s scenario, kind string, n int
 		}
 		return fault.Inject(op)
 	}
-	cfg, faulty := index.Config{Database: path}, drivertest.Faulty(store, inject)
+	cfg, faulty := index.Config{Database: p.database}, drivertest.Faulty(store, inject)
 	if kind == "index fails" {
 		faulty = store
 		cfg.Observe = func(_ context.Context, call string) error { return inject(drivertest.Op{Key: call}) }
@@ -153,8 +155,9 @@ func tryFault(t *testing.T, store drivers.Driver, s scenario, kind string, n int
 	succeeded := err == nil
 	f.abandon(t)
 
-	f = open(t, registry.Config{}, store, index.Config{Database: path})
+	f = open(t, registry.Config{TakeOver: 20 * time.Millisecond}, store, index.Config{Database: p.database})
 	defer f.close(t)
+	f.settle(t)
 	checkAgreement(t, store, f.db)
 	if succeeded {
 		if err := s.done(t, f.Registry); err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
@@ -34,8 +33,8 @@ func descriptor(data []byte) v1.Descriptor {
 }
 
 func TestManifestLife(t *testing.T) {
-	stores(t, func(t *testing.T, store drivers.Driver) {
-		f, ctx := start(t, registry.Config{}, store), t.Context()
+	places(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{}, p), t.Context()
 		config, layer := push(t, f.Registry, "a", []byte("{}")), push(t, f.Registry, "a", random(100))
 		data := image(config, layer)
 		tag := registry.Reference{Tag: "v1"}
@@ -70,7 +69,7 @@ func TestManifestLife(t *testing.T) {
 		if err := f.DeleteManifest(ctx, "a", byDigest); err != nil {
 			t.Fatal(err)
 		}
-		if n := count(t, store, "docker/registry/v2/repositories/a/_manifests/"); n != 0 {
+		if n := count(t, p.store, "docker/registry/v2/repositories/a/_manifests/"); n != 0 {
 			t.Errorf("%d files of the manifest are left over", n)
 		}
 		if err := f.DeleteBlob(ctx, "a", layer.Digest); err != nil {
@@ -81,8 +80,8 @@ func TestManifestLife(t *testing.T) {
 
 // Clients that push one tag, and delete it, leave store and index with the same of them.
 func TestTagRace(t *testing.T) {
-	stores(t, func(t *testing.T, store drivers.Driver) {
-		f, ctx := start(t, registry.Config{}, store), t.Context()
+	places(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{}, p), t.Context()
 		tag := registry.Reference{Tag: "latest"}
 		config := push(t, f.Registry, "a", []byte("{}"))
 		var wg sync.WaitGroup
@@ -107,52 +106,56 @@ func TestTagRace(t *testing.T) {
 }
 
 func TestDeleteDisabled(t *testing.T) {
-	f, ctx := start(t, registry.Config{DeleteDisabled: true}, mem.New()), t.Context()
-	d := push(t, f.Registry, "a", []byte("x"))
-	for what, err := range map[string]error{
-		"blob":     f.DeleteBlob(ctx, "a", d.Digest),
-		"tag":      f.DeleteManifest(ctx, "a", registry.Reference{Tag: "v1"}),
-		"manifest": f.DeleteManifest(ctx, "a", registry.Reference{Digest: d.Digest}),
-	} {
-		if code(err) != registry.Unsupported {
-			t.Errorf("delete of a %s: got %v", what, err)
+	databases(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{DeleteDisabled: true}, p), t.Context()
+		d := push(t, f.Registry, "a", []byte("x"))
+		for what, err := range map[string]error{
+			"blob":     f.DeleteBlob(ctx, "a", d.Digest),
+			"tag":      f.DeleteManifest(ctx, "a", registry.Reference{Tag: "v1"}),
+			"manifest": f.DeleteManifest(ctx, "a", registry.Reference{Digest: d.Digest}),
+		} {
+			if code(err) != registry.Unsupported {
+				t.Errorf("delete of a %s: got %v", what, err)
+			}
 		}
-	}
+	})
 }
 
 func TestBadManifests(t *testing.T) {
-	f, ctx := start(t, registry.Config{}, mem.New()), t.Context()
-	config := push(t, f.Registry, "a", []byte("{}"))
-	good := string(image(config))
-	for name, tt := range map[string]struct {
-		mediaType, payload string
-		want               registry.Code
-	}{
-		"not JSON":           {"", "{", registry.ManifestInvalid},
-		"trailing data":      {"", good + "{}", registry.ManifestInvalid},
-		"no object":          {"", "[]", registry.ManifestInvalid},
-		"version":            {"", `{"schemaVersion": 1}`, registry.ManifestInvalid},
-		"schema 1":           {"application/vnd.docker.distribution.manifest.v1+prettyjws", good, registry.ManifestInvalid},
-		"other media type":   {v1.MediaTypeImageIndex, good, registry.ManifestInvalid},
-		"unknown media type": {"text/plain", `{"schemaVersion":2,"config":{}}`, registry.ManifestInvalid},
-		"no config":          {"", `{"schemaVersion":2,"layers":[]}`, registry.ManifestInvalid},
-		"both kinds":         {v1.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[],"layers":[]}`, registry.ManifestInvalid},
-		"digest":             {"", strings.Replace(good, config.Digest.Encoded()[:1], "x", 1), registry.ManifestInvalid},
-		"size":               {"", strings.Replace(good, `"size":2`, `"size":-2`, 1), registry.ManifestInvalid},
-		"docker without":     {"application/vnd.docker.distribution.manifest.v2+json", fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q}}`, config.Digest), registry.ManifestInvalid},
-		"missing child":      {"", fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":%q}]}`, digest.FromString("child")), registry.ManifestBlobUnknown},
-	} {
-		if _, err := f.PutManifest(ctx, "a", registry.Reference{Tag: "v1"}, tt.mediaType, []byte(tt.payload)); code(err) != tt.want {
-			t.Errorf("%s: got %v, want %s", name, err, tt.want)
+	databases(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{}, p), t.Context()
+		config := push(t, f.Registry, "a", []byte("{}"))
+		good := string(image(config))
+		for name, tt := range map[string]struct {
+			mediaType, payload string
+			want               registry.Code
+		}{
+			"not JSON":           {"", "{", registry.ManifestInvalid},
+			"trailing data":      {"", good + "{}", registry.ManifestInvalid},
+			"no object":          {"", "[]", registry.ManifestInvalid},
+			"version":            {"", `{"schemaVersion": 1}`, registry.ManifestInvalid},
+			"schema 1":           {"application/vnd.docker.distribution.manifest.v1+prettyjws", good, registry.ManifestInvalid},
+			"other media type":   {v1.MediaTypeImageIndex, good, registry.ManifestInvalid},
+			"unknown media type": {"text/plain", `{"schemaVersion":2,"config":{}}`, registry.ManifestInvalid},
+			"no config":          {"", `{"schemaVersion":2,"layers":[]}`, registry.ManifestInvalid},
+			"both kinds":         {v1.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[],"layers":[]}`, registry.ManifestInvalid},
+			"digest":             {"", strings.Replace(good, config.Digest.Encoded()[:1], "x", 1), registry.ManifestInvalid},
+			"size":               {"", strings.Replace(good, `"size":2`, `"size":-2`, 1), registry.ManifestInvalid},
+			"docker without":     {"application/vnd.docker.distribution.manifest.v2+json", fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q}}`, config.Digest), registry.ManifestInvalid},
+			"missing child":      {"", fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":%q}]}`, digest.FromString("child")), registry.ManifestBlobUnknown},
+		} {
+			if _, err := f.PutManifest(ctx, "a", registry.Reference{Tag: "v1"}, tt.mediaType, []byte(tt.payload)); code(err) != tt.want {
+				t.Errorf("%s: got %v, want %s", name, err, tt.want)
+			}
 		}
-	}
-	ref := registry.Reference{Digest: digest.FromString("other")}
-	if _, err := f.PutManifest(ctx, "a", ref, "", []byte(good)); code(err) != registry.DigestInvalid {
-		t.Errorf("other digest: got %v", err)
-	}
-	if n := count(t, f.store, "docker/registry/v2/repositories/a/_manifests/"); n != 0 {
-		t.Errorf("%d files of refused manifests", n)
-	}
+		ref := registry.Reference{Digest: digest.FromString("other")}
+		if _, err := f.PutManifest(ctx, "a", ref, "", []byte(good)); code(err) != registry.DigestInvalid {
+			t.Errorf("other digest: got %v", err)
+		}
+		if n := count(t, f.store, "docker/registry/v2/repositories/a/_manifests/"); n != 0 {
+			t.Errorf("%d files of refused manifests", n)
+		}
+	})
 }
 
 // Whatever is put as a manifest is refused with a code or comes back as it was.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -21,9 +22,9 @@ import (
 // Several processes may write one file of the store, and one of them what the index does not say any more, because
 // another has changed that meanwhile. Each process therefore looks at the index again after it has written, and writes
 // again unless its entry still has that state; only then does it settle the entry. The last to write finds what it has
-// written, since a change after its look would be followed by a write of that change. What is on the list when a
-// process begins was left by one that did not end well, and is shown again. So the store agrees with the index whatever
-// happens.
+// written, since a change after its look would be followed by a write of that change. What is on the list for long was
+// left by a process that did not end well, and is shown again by another one, or by the next one. So the store agrees
+// with the index whatever happens.
 type outbox struct {
 	store drivers.Driver
 	index *index.DB
@@ -53,6 +54,20 @@ func (o *outbox) replay(ctx context.Context) error {
 		last = entries[len(entries)-1].ID
 		if err := o.adopt(ctx, entries); err != nil {
 			return err
+		}
+	}
+}
+
+// takeOver shows what has been on the list for longer than age and returns how many entries that were.
+func (o *outbox) takeOver(ctx context.Context, age time.Duration) (n int, err error) {
+	for {
+		entries, err := o.index.TakeOver(ctx, age, pendingMax)
+		if err != nil || len(entries) == 0 {
+			return n, err
+		}
+		n += len(entries)
+		if err := o.adopt(ctx, entries); err != nil {
+			return n, err
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -35,34 +34,36 @@ func populate(t *testing.T, f *fixture, n int) {
 
 // Whatever part of the repositories somebody sees, its pages have all of it, in order, each as long as was asked for.
 func TestListsOfSome(t *testing.T) {
-	const repos = 2100
-	f, ctx := start(t, registry.Config{}, mem.New()), t.Context()
-	populate(t, f, repos)
-	for name, sees := range map[string]func(repo string) bool{
-		"all":         nil,
-		"none":        func(string) bool { return false },
-		"the first":   func(repo string) bool { return repo == "r/0000" },
-		"the last":    func(repo string) bool { return repo == "r/2099" },
-		"every third": func(repo string) bool { return (repo[5]+repo[4]+repo[3]+repo[2])%3 == 0 },
-		"some far":    func(repo string) bool { return strings.HasSuffix(repo, "99") },
-	} {
-		var want []string
-		for i := range repos {
-			if repo := fmt.Sprintf("r/%04d", i); sees == nil || sees(repo) {
-				want = append(want, repo)
+	databases(t, func(t *testing.T, p place) {
+		const repos = 2100
+		f, ctx := start(t, registry.Config{}, p), t.Context()
+		populate(t, f, repos)
+		for name, sees := range map[string]func(repo string) bool{
+			"all":         nil,
+			"none":        func(string) bool { return false },
+			"the first":   func(repo string) bool { return repo == "r/0000" },
+			"the last":    func(repo string) bool { return repo == "r/2099" },
+			"every third": func(repo string) bool { return (repo[5]+repo[4]+repo[3]+repo[2])%3 == 0 },
+			"some far":    func(repo string) bool { return strings.HasSuffix(repo, "99") },
+		} {
+			var want []string
+			for i := range repos {
+				if repo := fmt.Sprintf("r/%04d", i); sees == nil || sees(repo) {
+					want = append(want, repo)
+				}
+			}
+			for _, n := range []int{400, 3 * repos} {
+				t.Run(fmt.Sprintf("%s, %d a page", name, n), func(t *testing.T) {
+					if got := catalog(ctx, t, f, n, sees); !slices.Equal(got, want) {
+						t.Errorf("catalog: got %d, want %d", len(got), len(want))
+					}
+					if got := search(ctx, t, f, n, len(want), sees); !slices.Equal(got, want) {
+						t.Errorf("search: got %d, want %d", len(got), len(want))
+					}
+				})
 			}
 		}
-		for _, n := range []int{400, 3 * repos} {
-			t.Run(fmt.Sprintf("%s, %d a page", name, n), func(t *testing.T) {
-				if got := catalog(ctx, t, f, n, sees); !slices.Equal(got, want) {
-					t.Errorf("catalog: got %d, want %d", len(got), len(want))
-				}
-				if got := search(ctx, t, f, n, len(want), sees); !slices.Equal(got, want) {
-					t.Errorf("search: got %d, want %d", len(got), len(want))
-				}
-			})
-		}
-	}
+	})
 }
 
 func catalog(ctx context.Context, t *testing.T, f *fixture, n int, sees func(string) bool) (all []string) {

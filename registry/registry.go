@@ -34,6 +34,10 @@ type Config struct {
 	Redirect bool `yaml:"storage_redirect"`
 	// RedirectTTL is how long such a URL is good for. Default 20m.
 	RedirectTTL time.Duration `yaml:"storage_redirect_ttl"`
+
+	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
+	// does it. Default 2m.
+	TakeOver time.Duration `yaml:"-"`
 }
 
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
@@ -47,12 +51,13 @@ type Registry struct {
 	work   sync.WaitGroup
 }
 
-// Open returns a registry. First it brings the store up to date with the index, or, if the index is empty, fills
-// that from the store. The caller closes the registry, then db.
+// Open returns a registry. First it brings the store up to date with the index, if no other process can be doing so,
+// or, if the index is empty, fills that from the store. The caller closes the registry, then db.
 func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
 	cfg.UploadTTL = cmp.Or(cfg.UploadTTL, 24*time.Hour)
 	cfg.MaxManifestSize = cmp.Or(cfg.MaxManifestSize, 4<<20)
 	cfg.RedirectTTL = cmp.Or(cfg.RedirectTTL, 20*time.Minute)
+	cfg.TakeOver = cmp.Or(cfg.TakeOver, 2*time.Minute)
 	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
 	// Nobody syncs them again who finds them there.
 	if err := drivers.Sync(ctx, store); err != nil {
@@ -68,8 +73,10 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 		}
 	}
 	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
-	if err := r.outbox.replay(ctx); err != nil {
-		return nil, err
+	if db.Exclusive() {
+		if err := r.outbox.replay(ctx); err != nil {
+			return nil, err
+		}
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
@@ -125,11 +132,17 @@ type job struct {
 }
 
 func (r *Registry) jobs() []job {
-	return []job{
+	jobs := []job{
 		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.outbox.flush},
 		{"expire uploads", min(time.Minute, r.cfg.UploadTTL), nil, r.expireUploads},
 		{"remove what crashes have left", 24 * time.Hour, nil, r.sweep},
 	}
+	if !r.index.Exclusive() {
+		now := make(chan struct{}, 1)
+		now <- struct{}{}
+		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg.TakeOver / 2, now, r.takeOver})
+	}
+	return jobs
 }
 
 // repeat does a job until ctx ends.
@@ -147,6 +160,15 @@ func (r *Registry) repeat(ctx context.Context, j job) {
 			r.log.Error("background work failed, and will be tried again", "task", j.task, "err", err)
 		}
 	}
+}
+
+// takeOver brings the store up to date with what processes that were killed have changed.
+func (r *Registry) takeOver(ctx context.Context) error {
+	n, err := r.outbox.takeOver(ctx, r.cfg.TakeOver)
+	if n > 0 {
+		r.log.Info("brought the store up to date for another process", "entries", n)
+	}
+	return err
 }
 
 // sweepAge is how long ago what Sweep removes was written to at the latest. No upload pauses for so long.

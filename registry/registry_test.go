@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,6 +26,45 @@ import (
 )
 
 var discard = slog.New(slog.DiscardHandler)
+
+// A place is a store and the database of an index, which outlive a registry. An empty database is a temporary one.
+type place struct {
+	store    drivers.Driver
+	database string
+}
+
+// places runs a test in an empty place of each kind.
+func places(t *testing.T, test func(t *testing.T, p place)) {
+	kinds(t, func(t *testing.T, empty func() place) { test(t, empty()) })
+}
+
+// databases runs a test on each database, where it does not matter what the store is.
+func databases(t *testing.T, test func(t *testing.T, p place)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, place{store: mem.New()}) })
+	t.Run("postgres", func(t *testing.T) { test(t, place{mem.New(), postgres(t).NewDatabase(t)}) })
+}
+
+// kinds runs a test for each kind of place. The test makes its places itself.
+func kinds(t *testing.T, test func(t *testing.T, empty func() place)) {
+	t.Run("mem", func(t *testing.T) {
+		test(t, func() place { return place{mem.New(), sqliteFile(t)} })
+	})
+	t.Run("local", func(t *testing.T) {
+		test(t, func() place { return place{openLocal(t), sqliteFile(t)} })
+	})
+	t.Run("postgres", func(t *testing.T) {
+		p, schemas := postgres(t), 0
+		database := p.NewDatabase(t)
+		test(t, func() place { // a schema is made sooner than a database
+			schemas++
+			name := fmt.Sprint("place", schemas)
+			p.Query(t, database, "create schema "+name)
+			return place{mem.New(), database + "&search_path=" + name}
+		})
+	})
+}
+
+func sqliteFile(t testing.TB) string { return filepath.Join(t.TempDir(), "index.db") }
 
 // A fixture is a registry on a store and an index that outlive it.
 type fixture struct {
@@ -61,10 +102,35 @@ func (f *fixture) abandon(t testing.TB) {
 	}
 }
 
-// start is open until the end of the test, which finds index and store in agreement.
-func start(t testing.TB, cfg registry.Config, store drivers.Driver) *fixture {
+// flush brings the store up to date.
+func (f *fixture) flush(t testing.TB) {
 	t.Helper()
-	f := open(t, cfg, store, index.Config{})
+	if err := f.Flush(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// settle waits until the store has all that the index has noted.
+func (f *fixture) settle(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		left, err := f.db.Outbox(t.Context(), 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not settled: %v", left)
+		}
+	}
+}
+
+// start is open until the end of the test, which finds index and store in agreement.
+func start(t testing.TB, cfg registry.Config, p place) *fixture {
+	t.Helper()
+	f := open(t, cfg, p.store, index.Config{Database: p.database})
 	t.Cleanup(func() {
 		if err := f.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -120,12 +186,6 @@ func facts(t testing.TB, db *index.DB) (all []string) {
 		all = append(all, fact)
 	}
 	return all
-}
-
-// stores are the kinds of stores that behaviour is tested on.
-func stores(t *testing.T, test func(t *testing.T, store drivers.Driver)) {
-	t.Run("mem", func(t *testing.T) { test(t, mem.New()) })
-	t.Run("local", func(t *testing.T) { test(t, openLocal(t)) })
 }
 
 func openLocal(t testing.TB) drivers.Driver {

@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -16,8 +15,8 @@ import (
 // TestReindexAfterCrash rebuilds an index before anything else has run after a power cut, when the store lacks links
 // of what was acknowledged and shows one that was deleted.
 func TestReindexAfterCrash(t *testing.T) {
-	stores(t, func(t *testing.T, store drivers.Driver) {
-		ic := index.Config{Database: filepath.Join(t.TempDir(), "index.db")}
+	places(t, func(t *testing.T, p place) {
+		store, ic := p.store, index.Config{Database: p.database}
 		f := open(t, registry.Config{}, store, ic)
 		manifest := image(push(t, f.Registry, "repo", random(100)), push(t, f.Registry, "repo", random(200)))
 		if _, err := f.PutManifest(t.Context(), "repo", registry.Reference{Tag: "v1"}, v1.MediaTypeImageManifest, manifest); err != nil {
@@ -63,7 +62,7 @@ func TestReindexAfterCrash(t *testing.T) {
 // TestOpenSyncs has what an earlier process has left made durable before anything is built on it.
 func TestOpenSyncs(t *testing.T) {
 	store := metered.New(openLocal(t))
-	f := start(t, registry.Config{}, store)
+	f := start(t, registry.Config{}, place{store: store})
 	if n := store.Counts().Calls(metered.OpSync); n == 0 {
 		t.Error("got no sync")
 	}

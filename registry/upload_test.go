@@ -42,8 +42,8 @@ func TestPushShapes(t *testing.T) {
 			return pushSession(t, r, d, chunk(data[len(data)/2:]), data[:len(data)/2])
 		},
 	}
-	stores(t, func(t *testing.T, store drivers.Driver) {
-		f := start(t, registry.Config{}, store)
+	places(t, func(t *testing.T, p place) {
+		f := start(t, registry.Config{}, p)
 		for name, shape := range shapes {
 			for _, size := range sizes {
 				for _, alg := range algorithms {
@@ -60,7 +60,7 @@ func TestPushShapes(t *testing.T) {
 				}
 			}
 		}
-		for object, err := range store.List(t.Context(), "docker/registry/v2/repositories/a/_uploads/", "") {
+		for object, err := range p.store.List(t.Context(), "docker/registry/v2/repositories/a/_uploads/", "") {
 			t.Errorf("left over: %s, %v", object.Key, err)
 		}
 	})
@@ -84,8 +84,8 @@ func pushSession(t *testing.T, r *registry.Registry, d digest.Digest, last regis
 }
 
 func TestBadPushes(t *testing.T) {
-	stores(t, func(t *testing.T, store drivers.Driver) {
-		f, ctx := start(t, registry.Config{}, store), t.Context()
+	places(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{}, p), t.Context()
 		data, other := []byte("content"), digest.FromString("other")
 		if _, err := f.PushBlob(ctx, "a", other, chunk(data)); code(err) != registry.DigestInvalid {
 			t.Errorf("other digest: got %v", err)
@@ -99,7 +99,7 @@ func TestBadPushes(t *testing.T) {
 		if _, err := f.PushBlob(ctx, "a", digest.FromBytes(data), cut); code(err) != registry.BlobUploadInvalid {
 			t.Errorf("cut short: got %v", err)
 		}
-		for object, err := range store.List(ctx, "", "") {
+		for object, err := range p.store.List(ctx, "", "") {
 			t.Errorf("stored nonetheless: %s, %v", object.Key, err)
 		}
 
@@ -127,7 +127,7 @@ func TestBadPushes(t *testing.T) {
 		if _, err := f.Upload(ctx, "a", s.ID); code(err) != registry.BlobUploadUnknown {
 			t.Errorf("a session of bytes with the wrong digest lives on: %v", err)
 		}
-		for object, err := range store.List(ctx, "", "") {
+		for object, err := range p.store.List(ctx, "", "") {
 			t.Errorf("left over: %s, %v", object.Key, err)
 		}
 	})
@@ -140,7 +140,7 @@ func (failingReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // The bytes of a manifest are in the store without a sync. Pushed as a blob, they are written as such.
 func TestBlobThatIsAManifest(t *testing.T) {
 	store := metered.New(openLocal(t))
-	f, ctx := start(t, registry.Config{}, store), t.Context()
+	f, ctx := start(t, registry.Config{}, place{store: store}), t.Context()
 	data := image(push(t, f.Registry, "a", []byte("{}")))
 	m, err := f.PutManifest(ctx, "a", registry.Reference{Tag: "v1"}, "", data)
 	if err != nil {
@@ -166,8 +166,8 @@ func TestBlobThatIsAManifest(t *testing.T) {
 
 // Of many requests that write the same chunk with other bytes, one wins, with its own bytes.
 func TestConcurrentChunks(t *testing.T) {
-	stores(t, func(t *testing.T, store drivers.Driver) {
-		f, ctx := start(t, registry.Config{}, store), t.Context()
+	places(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{}, p), t.Context()
 		s, err := f.StartUpload(ctx, "a", digest.SHA256)
 		if err != nil {
 			t.Fatal(err)
@@ -205,37 +205,38 @@ func TestConcurrentChunks(t *testing.T) {
 }
 
 func TestCancelAndExpire(t *testing.T) {
-	store := openLocal(t)
-	f, ctx := start(t, registry.Config{UploadTTL: 50 * time.Millisecond}, store), t.Context()
-	for _, cancel := range []bool{true, false} {
-		s, err := f.StartUpload(ctx, "a", digest.SHA256)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteChunk(ctx, "a", s.ID, chunk([]byte("some bytes"))); err != nil {
-			t.Fatal(err)
-		}
-		if cancel {
-			if err := f.CancelUpload(ctx, "a", s.ID); err != nil {
+	places(t, func(t *testing.T, p place) {
+		f, ctx := start(t, registry.Config{UploadTTL: 50 * time.Millisecond}, p), t.Context()
+		for _, cancel := range []bool{true, false} {
+			s, err := f.StartUpload(ctx, "a", digest.SHA256)
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		for try := 0; ; try++ {
-			if _, err := f.Upload(ctx, "a", s.ID); code(err) == registry.BlobUploadUnknown {
-				break
+			if _, err := f.WriteChunk(ctx, "a", s.ID, chunk([]byte("some bytes"))); err != nil {
+				t.Fatal(err)
 			}
-			if cancel || try == 100 {
-				t.Fatalf("the session lives on; cancelled: %v", cancel)
+			if cancel {
+				if err := f.CancelUpload(ctx, "a", s.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for try := 0; ; try++ {
+				if _, err := f.Upload(ctx, "a", s.ID); code(err) == registry.BlobUploadUnknown {
+					break
+				}
+				if cancel || try == 100 {
+					t.Fatalf("the session lives on; cancelled: %v", cancel)
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+		for try := 0; count(t, p.store, "") > 0; try++ {
+			if try == 100 {
+				t.Fatal("bytes are left over")
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
-	}
-	for try := 0; count(t, store, "") > 0; try++ {
-		if try == 100 {
-			t.Fatal("bytes are left over")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	})
 }
 
 func count(t testing.TB, store drivers.Driver, prefix string) (n int) {
