@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/parfait-registry/parfait/drivers/drivertest"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
@@ -155,6 +158,49 @@ func TestBadManifests(t *testing.T) {
 		if n := count(t, f.store, "docker/registry/v2/repositories/a/_manifests/"); n != 0 {
 			t.Errorf("%d files of refused manifests", n)
 		}
+	})
+}
+
+// The bytes of a manifest that the store has for good are not written again: a copy that is not synced would take the
+// place of one that is.
+func TestStoredBytesAreLeftAlone(t *testing.T) {
+	places(t, func(t *testing.T, p place) {
+		var writes atomic.Int64
+		store := drivertest.Faulty(p.store, func(op drivertest.Op) error {
+			if op.Kind == drivertest.Commit && strings.HasSuffix(op.Key, "/data") {
+				writes.Add(1)
+			}
+			return nil
+		})
+		f := open(t, registry.Config{}, store, index.Config{Database: p.database})
+		config := push(t, f.Registry, "blobs", []byte("{}"))
+		put := func(what string, data []byte, want int64) {
+			t.Helper()
+			repo := registry.Name(fmt.Sprint("r", rand.N(1<<60)))
+			if _, err := f.MountBlob(t.Context(), repo, config.Digest, "blobs", nil); err != nil {
+				t.Fatal(err)
+			}
+			before := writes.Load()
+			if _, err := f.PutManifest(t.Context(), repo, registry.Reference{Tag: "v1"}, "", data); err != nil {
+				t.Fatal(err)
+			}
+			if got := writes.Load() - before; got != want {
+				t.Errorf("%s: the bytes were written %d times, want %d", what, got, want)
+			}
+		}
+		pushed, manifest := image(config), image(config, config)
+		push(t, f.Registry, "blobs", pushed)
+		put("a manifest that was pushed as a blob", pushed, 0)
+		put("a new manifest", manifest, 1)
+		put("a manifest that is not synced yet", manifest, 1)
+		f.flush(t)
+		put("a manifest that is synced", manifest, 0)
+		f.close(t)
+		f = open(t, registry.Config{}, store, index.Config{Database: p.database})
+		put("a manifest of an earlier process", manifest, 0)
+		f.flush(t)
+		checkAgreement(t, p.store, f.db)
+		f.close(t)
 	})
 }
 

@@ -207,9 +207,13 @@ func (o *outbox) write(ctx context.Context, e index.Entry, s index.State) error 
 		if s.Digest == "" {
 			return drivers.Unstage(ctx, o.store, revisionKey(repo, digest.Digest(e.Ref)))
 		}
-		return atOnce(ctx,
-			func(ctx context.Context) error { return drivers.StagePut(ctx, o.store, blobKey(s.Digest), s.Payload) },
-			func(ctx context.Context) error { return o.link(ctx, revisionKey(repo, s.Digest), s.Digest) })
+		link := func(ctx context.Context) error { return o.link(ctx, revisionKey(repo, s.Digest), s.Digest) }
+		if s.Stored {
+			return link(ctx)
+		}
+		return atOnce(ctx, link, func(ctx context.Context) error {
+			return drivers.StagePut(ctx, o.store, blobKey(s.Digest), s.Payload)
+		})
 	case index.Tag:
 		if s.Digest == "" {
 			return o.removeTag(ctx, repo, e.Ref)
