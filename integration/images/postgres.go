@@ -10,7 +10,7 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-var errNotInstalled = errors.New("Debian's package postgresql is not installed")
+var errNotInstalled = errors.New("no PostgreSQL: install Debian's package postgresql")
 
 // postgres fills the image with what Debian has installed: the server, the two modules that a new cluster loads, what
 // these are linked with, and the shell that initdb runs its commands in.
