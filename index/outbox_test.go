@@ -81,24 +81,28 @@ func TestStored(t *testing.T) {
 
 func TestTakeOver(t *testing.T) {
 	onEach(t, func(t *testing.T, db *index.DB) {
-		ctx := t.Context()
+		// before takes over up to two entries that were posted or taken over before a time.
+		before := func(at time.Time, want int) {
+			t.Helper()
+			if got, err := db.TakeOver(t.Context(), time.Since(at), 2); len(got) != want || err != nil {
+				t.Errorf("got %v, %v, want %d entries", got, err, want)
+			}
+		}
+		pause := func() time.Time {
+			time.Sleep(20 * time.Millisecond) // more than the unit of the index's times
+			defer time.Sleep(20 * time.Millisecond)
+			return time.Now()
+		}
+		start := pause()
 		addBlobs(t, db, "a", "x", "y", "z")
-		if early, err := db.TakeOver(ctx, time.Hour, 10); len(early) != 0 || err != nil {
-			t.Errorf("within the hour: got %v, %v", early, err)
-		}
-		time.Sleep(100 * time.Millisecond)
-		const age = 50 * time.Millisecond
-		some, err := db.TakeOver(ctx, age, 2)
-		rest, errRest := db.TakeOver(ctx, age, 2)
-		if len(some) != 2 || len(rest) != 1 || err != nil || errRest != nil {
-			t.Fatalf("got %v, %v and %v, %v, want two entries and one", some, err, rest, errRest)
-		}
-		if listed, err := db.Outbox(ctx, 0, 10); len(listed) != 3 || err != nil {
+		before(start, 0)
+		posted := pause()
+		before(posted, 2)
+		before(posted, 1)
+		before(posted, 0)
+		if listed, err := db.Outbox(t.Context(), 0, 10); len(listed) != 3 || err != nil {
 			t.Errorf("the list: got %v, %v, want three entries", listed, err)
 		}
-		time.Sleep(2 * age)
-		if again, err := db.TakeOver(ctx, age, 10); len(again) != 3 || err != nil {
-			t.Errorf("when they have aged again: got %v, %v, want three entries", again, err)
-		}
+		before(pause(), 2) // they have aged again
 	})
 }
