@@ -30,15 +30,22 @@ func (db *DB) Stored(ctx context.Context, d digest.Digest) (bool, error) {
 
 // AddBlob says that the bytes of b are stored, and that repo, which is made if need be, has them. It ends session,
 // unless that is "". The changes are those that the store has to follow; none if the repository had the blob.
-func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session) ([]Change, error) {
-	return db.update(ctx, "add-blob", repo, func(t *tx) error {
-		t.do("add-blob", pack(b.Digest), b.Size, now(), true)
-		ended := t.endSession(session)
-		if err := t.linkBlob(repo, b.Digest); err != nil {
-			return err
+func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session) (changes []Change, err error) {
+	err = db.young.ending(session, func(young bool) error {
+		if young {
+			session = Session{}
 		}
-		return ended()
+		changes, err = db.update(ctx, "add-blob", repo, func(t *tx) error {
+			t.do("add-blob", pack(b.Digest), b.Size, now(), true)
+			ended := t.endSession(session)
+			if err := t.linkBlob(repo, b.Digest); err != nil {
+				return err
+			}
+			return ended()
+		})
+		return err
 	})
+	return changes, err
 }
 
 // MountBlob gives repo a blob that the repository from has; any repository if from is "". The error is ErrNotFound

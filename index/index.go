@@ -44,7 +44,8 @@ type Config struct {
 // A DB is an open index. It is safe for concurrent use.
 type DB struct {
 	database
-	cache   *cache // nil if other processes write to the database, too
+	cache   *cache         // nil if other processes write to the database, too
+	young   *youngSessions // nil likewise
 	observe func(ctx context.Context, call string) error
 }
 
@@ -60,6 +61,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 	if err == nil && at.url != "" {
 		db.database, err = openPostgres(ctx, at.url, cfg.PoolSize, log)
 	} else if err == nil {
+		db.young = newYoungSessions()
 		if db.cache, err = newCache(); err == nil {
 			db.database, err = openSQLite(ctx, at.path, log)
 		}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -242,46 +241,6 @@ func TestSearch(t *testing.T) {
 			if err != nil || !slices.Equal(got, tt.want) || total != len(tt.want) {
 				t.Errorf("search %q: got %v, %d, %v, want %v", tt.term, got, total, err, tt.want)
 			}
-		}
-	})
-}
-
-func TestSessions(t *testing.T) {
-	onEach(t, func(t *testing.T, db *index.DB) {
-		ctx := t.Context()
-		s := index.Session{ID: "s1", Repo: "a", Algorithm: digest.SHA256, Started: time.Now()}
-		if err := db.AddSession(ctx, s); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.GrowSession(ctx, s, "p0", 5, []byte("state")); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.GrowSession(ctx, s, "p0x", 7, nil); err != index.ErrConflict {
-			t.Errorf("two chunks at one place: got %v, want ErrConflict", err)
-		}
-		s.Size = 5
-		if err := db.GrowSession(ctx, s, "p5", 9, []byte("more")); err != nil {
-			t.Fatal(err)
-		}
-		addBlobs(t, db, "b", "hello")
-		got, err := db.SessionParts(ctx, "s1", blob("hello").Digest)
-		if err != nil || got.Size != 9 || !slices.Equal(got.Parts, []string{"p0", "p5"}) || string(got.HashState) != "more" || got.StoredSize != 5 {
-			t.Errorf("got %+v, %v", got, err)
-		}
-		if _, err := db.AddBlob(ctx, "a", blob("x"), s); err != index.ErrConflict {
-			t.Errorf("commit of an old state: got %v, want ErrConflict", err)
-		}
-		if _, err := db.Blob(ctx, "a", blob("x").Digest); err != index.ErrNotFound {
-			t.Errorf("the refused commit left its blob: %v", err)
-		}
-		if old, err := db.ExpiredSessions(ctx, time.Now().Add(time.Hour), 10); len(old) != 1 || err != nil {
-			t.Errorf("expired: got %v, %v", old, err)
-		}
-		if _, err := db.AddBlob(ctx, "a", blob("x"), got); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := db.Session(ctx, "s1", ""); err != index.ErrNotFound {
-			t.Errorf("the session outlived its commit: %v", err)
 		}
 	})
 }

@@ -182,24 +182,28 @@ select name, description, count(*) over ()
  limit $2 offset $3
 
 -- name: insert-session
-insert into sessions (id, repository, algorithm, size, started_at, updated_at) values ($1, $2, $3, 0, $4, $4)
+insert into sessions (id, repository, algorithm, size, hash_state, data, started_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: session
-select s.repository, s.algorithm, s.size, s.hash_state, s.started_at, b.size
+select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at, b.size
   from sessions s
   left join blobs b on b.digest = $2 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
  where s.id = $1
 
 -- name: session-parts
-select s.repository, s.algorithm, s.size, s.hash_state, s.started_at, b.size, p.name
+select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at, b.size, p.name
   from sessions s
   left join blobs b on b.digest = $2 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
   left join session_parts p on p.session_id = s.id
  where s.id = $1
  order by p.start
 
+-- name: hold-bytes
+update sessions set size = $3, data = $4, updated_at = $5 where id = $1 and size = $2
+
 -- name: grow-session
-update sessions set size = $3, hash_state = $4, updated_at = $5 where id = $1 and size = $2
+update sessions set size = $3, hash_state = $4, data = null, updated_at = $5 where id = $1 and size = $2
 
 -- name: insert-part
 insert into session_parts (session_id, start, name) values ($1, $2, $3)

@@ -52,11 +52,12 @@ var operations = []operation{
 	{"page of referrers", 0, 1, request(200, "GET", "referrers/{manifest}")},
 	{"page of search", 0, 1, request(200, "GET", "/v1/search?q=cost")},
 
-	{"push of a blob, POST+PUT", 2, 3, pushNew(postPut)},
-	{"push of a blob, POST?digest=", 2, 2, pushNew(postDigest)},
-	{"push of a blob, POST+PATCH+PUT", 4, 5, pushNew(postPatchPut)},
+	{"push of a blob, POST+PUT", 2, 3, pushNew(postPut, 1000)},
+	{"push of a blob, POST?digest=", 2, 2, pushNew(postDigest, 1000)},
+	{"push of a blob, POST+PATCH+PUT", 2, 5, pushNew(postPatchPut, 1000)},
+	{"push of a larger blob, POST+PATCH+PUT", 4, 5, pushNew(postPatchPut, 1<<20)},
 	{"push of a blob that is elsewhere, POST+PUT", 1, 3, pushKnown(postPut)},
-	{"push of a blob that is elsewhere, POST+PATCH+PUT", 3, 5, pushKnown(postPatchPut)},
+	{"push of a blob that is elsewhere, POST+PATCH+PUT", 1, 5, pushKnown(postPatchPut)},
 	{"push of a blob that is there, POST+PUT", 0, 3, pushAgain},
 	{"begin of an upload, and its status", 0, 2, uploadStatus},
 	{"mount", 1, 1, mountFrom("&from=cost/source")},
@@ -223,9 +224,9 @@ func request(status int, method, path string, header ...string) func(*costHouse,
 	}
 }
 
-func pushNew(shape rawShape) func(*costHouse, costRepo) error {
+func pushNew(shape rawShape, size int) func(*costHouse, costRepo) error {
 	return func(h *costHouse, r costRepo) error {
-		_, err := h.web.pushBlob(h.t.Context(), r.name, shape, newRawBlob(h.rand, 1000))
+		_, err := h.web.pushBlob(h.t.Context(), r.name, shape, newRawBlob(h.rand, size))
 		return err
 	}
 }

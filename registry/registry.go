@@ -102,11 +102,11 @@ func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Lo
 	return nil
 }
 
-// Close ends the background work and brings the store up to date. Calls that run must have ended.
+// Close ends the background work, keeps the upload sessions, and brings the store up to date. Calls that run must have ended.
 func (r *Registry) Close(ctx context.Context) error {
 	r.stop()
 	r.work.Wait()
-	return r.outbox.flush(ctx)
+	return errors.Join(r.index.SaveSessions(ctx), r.outbox.flush(ctx))
 }
 
 // Check reports whether store and index answer.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding"
@@ -53,30 +54,67 @@ func (r *Registry) WriteChunk(ctx context.Context, repo Name, id string, c Chunk
 	if err := sessionError(err, s, repo, id); err != nil {
 		return Session{}, err
 	}
-	h, err := resume(s)
-	if err != nil {
-		return Session{}, err
-	}
-	s, err = r.stage(ctx, s, h, c)
+	s, err = r.receive(ctx, s, c)
 	return session(s), err
 }
 
-// stage adds c to s and returns what has become of s. h is the hash so far.
-func (r *Registry) stage(ctx context.Context, s index.Session, h hash.Hash, c Chunk) (index.Session, error) {
+// heldMax is how many bytes of an upload the index holds at the most. Such an upload stages nothing: its bytes go to
+// their place in one piece. It is less than bufferSize.
+const heldMax = 96 << 10
+
+// receive adds c to s and returns what has become of s.
+func (r *Registry) receive(ctx context.Context, s index.Session, c Chunk) (index.Session, error) {
 	if c.Start >= 0 && c.Start != s.Size {
 		return s, &Error{Code: RangeInvalid,
 			Message: fmt.Sprintf("the chunk begins at byte %d, but upload %s goes on at byte %d", c.Start, s.ID, s.Size)}
 	}
+	if !whole(s) || c.Length > heldMax-s.Size {
+		return r.stage(ctx, s, c)
+	}
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	held := copy(buf[:], s.Data)
+	n, err := fill(c.Body, buf[held:heldMax+1])
+	switch {
+	case err == nil:
+		c.Body = io.MultiReader(bytes.NewReader(buf[held:held+n]), c.Body)
+		return r.stage(ctx, s, c)
+	case err != io.EOF:
+		return s, bodyError(err)
+	}
+	if err := c.checkLength(int64(n)); err != nil || n == 0 {
+		return s, err
+	}
+	data := bytes.Clone(buf[:held+n])
+	if err := r.index.HoldBytes(ctx, s, data); err != nil {
+		return s, r.overtaken(ctx, err, s)
+	}
+	s.Data, s.Size = data, int64(len(data))
+	return s, nil
+}
+
+// whole reports whether the index holds all that s has received.
+func whole(s index.Session) bool { return s.Size == int64(len(s.Data)) }
+
+// stage adds c to s as an object of its own, with the bytes that the index has held so far. It returns what has become
+// of s.
+func (r *Registry) stage(ctx context.Context, s index.Session, c Chunk) (index.Session, error) {
+	h, err := resume(s)
+	if err != nil {
+		return s, err
+	}
+	c = c.after(s.Data)
+	start := s.Size - int64(len(s.Data))
 	// Two requests may write the same chunk at once. Each has an object of its own, so that the one that loses does
 	// not replace the bytes that were hashed.
-	part := fmt.Sprintf("%d.%s", s.Size, rand.Text())
+	part := fmt.Sprintf("%d.%s", start, rand.Text())
 	key := uploadPrefix(Name(s.Repo), s.ID) + part
 	w, err := drivers.Stage(ctx, r.store, key)
 	if err != nil {
 		return s, err
 	}
 	defer w.Close()
-	n, err := receive(w, h, c)
+	n, err := c.writeTo(w, h)
 	if err != nil || n == 0 {
 		return s, err
 	}
@@ -87,20 +125,39 @@ func (r *Registry) stage(ctx context.Context, s index.Session, h hash.Hash, c Ch
 	if err != nil {
 		return s, err
 	}
-	if err := r.index.GrowSession(ctx, s, part, s.Size+n, state); err != nil {
+	if err := r.index.GrowSession(ctx, s, part, start+n, state); err != nil {
 		return s, errors.Join(r.overtaken(ctx, err, s), drivers.Unstage(ctx, r.store, key))
 	}
-	s.Parts, s.Size, s.HashState = append(s.Parts, part), s.Size+n, state
+	s.Parts, s.Size, s.Data, s.HashState = append(s.Parts, part), start+n, nil, state
 	return s, nil
 }
 
-// receive is ingest with a look at the announced length.
-func receive(w io.Writer, h hash.Hash, c Chunk) (int64, error) {
+// after returns the chunk that c is with data before it.
+func (c Chunk) after(data []byte) Chunk {
+	if len(data) == 0 {
+		return c
+	}
+	if c.Length >= 0 {
+		c.Length += int64(len(data))
+	}
+	c.Body = io.MultiReader(bytes.NewReader(data), c.Body)
+	return c
+}
+
+// writeTo is ingest with a look at the announced length.
+func (c Chunk) writeTo(w io.Writer, h hash.Hash) (int64, error) {
 	n, err := ingest(w, h, c.Body)
-	if err == nil && c.Length >= 0 && n != c.Length {
-		return n, &Error{Code: SizeInvalid, Message: fmt.Sprintf("the body has %d bytes, but %d were announced", n, c.Length)}
+	if err == nil {
+		err = c.checkLength(n)
 	}
 	return n, err
+}
+
+func (c Chunk) checkLength(n int64) error {
+	if c.Length >= 0 && n != c.Length {
+		return &Error{Code: SizeInvalid, Message: fmt.Sprintf("the body has %d bytes, but %d were announced", n, c.Length)}
+	}
+	return nil
 }
 
 // overtaken says in the spec's words that another request has moved the session on.
@@ -122,14 +179,22 @@ func (r *Registry) CommitUpload(ctx context.Context, repo Name, id string, d dig
 	if err := sessionError(err, s, repo, id); err != nil {
 		return Blob{}, err
 	}
-	if s.Size == 0 && last.Start <= 0 {
-		b, err := r.storeDirect(ctx, d, last, s.StoredSize >= 0)
-		if err != nil {
-			return Blob{}, err
-		}
-		return r.addBlob(ctx, repo, b, s)
+	if whole(s) && (last.Length == 0 || last.Start < 0 || last.Start == s.Size) {
+		return r.commitWhole(ctx, repo, d, s, last)
 	}
 	return r.commitStaged(ctx, repo, d, s, last)
+}
+
+// commitWhole ends an upload that has no parts.
+func (r *Registry) commitWhole(ctx context.Context, repo Name, d digest.Digest, s index.Session, last Chunk) (Blob, error) {
+	b, err := r.storeDirect(ctx, d, last.after(s.Data), s.StoredSize >= 0)
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == DigestInvalid && s.Size > 0 {
+		return Blob{}, errors.Join(err, r.dropUpload(ctx, s))
+	}
+	if err != nil {
+		return Blob{}, err
+	}
+	return r.addBlob(ctx, repo, b, s)
 }
 
 // PushBlob is an upload in one request (end-4b).
@@ -150,7 +215,7 @@ func (r *Registry) PushBlob(ctx context.Context, repo Name, d digest.Digest, c C
 func (r *Registry) storeDirect(ctx context.Context, d digest.Digest, c Chunk, stored bool) (Blob, error) {
 	h := d.Algorithm().Hash()
 	if stored {
-		n, err := receive(io.Discard, h, c)
+		n, err := c.writeTo(io.Discard, h)
 		if err != nil {
 			return Blob{}, err
 		}
@@ -161,7 +226,7 @@ func (r *Registry) storeDirect(ctx context.Context, d digest.Digest, c Chunk, st
 		return Blob{}, err
 	}
 	defer w.Close()
-	n, err := receive(w, h, c)
+	n, err := c.writeTo(w, h)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -173,14 +238,15 @@ func (r *Registry) storeDirect(ctx context.Context, d digest.Digest, c Chunk, st
 
 // commitStaged ends an upload that has parts.
 func (r *Registry) commitStaged(ctx context.Context, repo Name, d digest.Digest, s index.Session, last Chunk) (Blob, error) {
+	var err error
+	if last.Length != 0 {
+		if s, err = r.receive(ctx, s, last); err != nil {
+			return Blob{}, err
+		}
+	}
 	h, err := resume(s)
 	if err != nil {
 		return Blob{}, err
-	}
-	if last.Length != 0 {
-		if s, err = r.stage(ctx, s, h, last); err != nil {
-			return Blob{}, err
-		}
 	}
 	if d.Algorithm() != s.Algorithm {
 		if h, err = r.rehash(ctx, d.Algorithm(), s); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/metered"
+	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -22,7 +23,7 @@ func chunk(data []byte) registry.Chunk {
 var empty = registry.Chunk{Body: bytes.NewReader(nil), Start: -1}
 
 func TestPushShapes(t *testing.T) {
-	sizes := []int{0, 1, 1000, 128 << 10, 128<<10 + 1, 700_001}
+	sizes := []int{0, 1, 1000, 96 << 10, 96<<10 + 1, 128 << 10, 128<<10 + 1, 700_001}
 	algorithms := []digest.Algorithm{digest.SHA256, digest.SHA512}
 	shapes := map[string]func(r *registry.Registry, d digest.Digest, data []byte) error{
 		"at once": func(r *registry.Registry, d digest.Digest, data []byte) error {
@@ -62,6 +63,48 @@ func TestPushShapes(t *testing.T) {
 		}
 		for object, err := range p.store.List(t.Context(), "docker/registry/v2/repositories/a/_uploads/", "") {
 			t.Errorf("left over: %s, %v", object.Key, err)
+		}
+	})
+}
+
+// Bytes that are few are in no object before the commit, and outlive a process that ends well.
+func TestSmallUpload(t *testing.T) {
+	kinds(t, func(t *testing.T, empty func() place) {
+		p, ctx := empty(), t.Context()
+		f := open(t, registry.Config{}, p.store, index.Config{Database: p.database})
+		s, err := f.StartUpload(ctx, "a", digest.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err = f.WriteChunk(ctx, "a", s.ID, chunk([]byte("hel"))); err != nil || s.Size != 3 {
+			t.Fatalf("first chunk: got %v, %v", s, err)
+		}
+		for object, err := range p.store.List(ctx, "", "") {
+			t.Errorf("stored before the commit: %s, %v", object.Key, err)
+		}
+		if err := errors.Join(f.Close(ctx), f.db.Close()); err != nil {
+			t.Fatal(err)
+		}
+
+		f = start(t, registry.Config{}, p)
+		again := chunk([]byte("hel"))
+		again.Start = 0
+		if got, err := f.WriteChunk(ctx, "a", s.ID, again); code(err) != registry.RangeInvalid || got.Size != 3 {
+			t.Errorf("the first chunk again: got %v, %v", got, err)
+		}
+		if s, err = f.WriteChunk(ctx, "a", s.ID, chunk([]byte("lo"))); err != nil || s.Size != 5 {
+			t.Errorf("second chunk: got %v, %v", s, err)
+		}
+		large := random(200_000)
+		if s, err = f.WriteChunk(ctx, "a", s.ID, chunk(large)); err != nil || s.Size != 200_005 {
+			t.Errorf("third chunk: got %v, %v", s, err)
+		}
+		want := append([]byte("hello"), append(large, '!')...)
+		if _, err := f.CommitUpload(ctx, "a", s.ID, digest.FromBytes(want), chunk([]byte("!"))); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, f.Registry, "a", digest.FromBytes(want)); !bytes.Equal(got, want) {
+			t.Error("got other bytes back")
 		}
 	})
 }

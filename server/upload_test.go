@@ -252,6 +252,9 @@ func TestClientLeavesWithinAnUpload(t *testing.T) {
 	})
 }
 
+// large is more than an upload keeps out of the store.
+var large = strings.Repeat("hello", 40_000)
+
 func TestStoreFailsWithinAnUpload(t *testing.T) {
 	for _, tt := range []struct {
 		err    error
@@ -274,13 +277,13 @@ func TestStoreFailsWithinAnUpload(t *testing.T) {
 						}
 						return nil
 					}), Config{})
-					want := digest.FromString("hello").String()
+					want := digest.FromString(large).String()
 					session := h.session("app")
 					broken.Store(true)
 					for i, rq := range []struct{ method, target string }{
 						{"PATCH", session}, {"PUT", session + "?digest=" + want}, {"POST", "/v2/app/blobs/uploads/?digest=" + want},
 					} {
-						a := h.do(rq.method, rq.target, strings.NewReader("hello"))
+						a := h.do(rq.method, rq.target, strings.NewReader(large))
 						if a.status != tt.status || strings.Join(a.codes(), "") != tt.code || strings.Contains(a.body, tt.err.Error()) {
 							t.Errorf("%s: got %d %s, want %d %s", rq.method, a.status, a.body, tt.status, tt.code)
 						}
@@ -292,7 +295,7 @@ func TestStoreFailsWithinAnUpload(t *testing.T) {
 					if keys := h.keys(); len(keys) != 0 {
 						t.Errorf("stored: %q", keys)
 					}
-					h.want(201, "PUT", session+"?digest="+want, strings.NewReader("hello"))
+					h.want(201, "PUT", session+"?digest="+want, strings.NewReader(large))
 				})
 			})
 		}
