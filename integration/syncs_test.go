@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 )
 
 const (
-	syncCalls = "fsync,fdatasync,sync,syncfs,sync_file_range,mkdir,mkdirat,rename,renameat,renameat2,write"
+	syncCalls = "fsync,fdatasync,sync,syncfs,sync_file_range,mkdir,mkdirat,rename,renameat,renameat2,write,pwrite64"
 
 	// maxSyncs is the budget for a small image: three layers, a config and a manifest.
 	maxSyncs = 20
@@ -34,6 +35,8 @@ func TestSyncs(t *testing.T) {
 		{name: "first image of a new store, POST+PUT", push: pushInOrder(postPut)},
 		{name: "second image, POST+PUT", push: pushInOrder(postPut), most: maxSyncs},
 		{name: "third image, POST+PATCH+PUT", push: pushInOrder(postPatchPut), most: maxSyncs},
+		{name: "image of larger layers, POST+PUT", layer: 300 << 10, push: pushInOrder(postPut)},
+		{name: "image of larger layers, POST+PATCH+PUT", layer: 300 << 10, push: pushInOrder(postPatchPut), most: maxSyncs},
 	})
 	young.ordered()
 	makeUsed(t, store, r)
@@ -52,9 +55,10 @@ func TestSyncs(t *testing.T) {
 
 // A watchedPush is a push of an image.
 type watchedPush struct {
-	name string
-	push func(c *rawClient, ctx context.Context, repo string, m rawManifest) error
-	most int // syncs; 0 is no bound
+	name  string
+	layer int // bytes of each layer; 0 is 64 KiB
+	push  func(c *rawClient, ctx context.Context, repo string, m rawManifest) error
+	most  int // syncs; 0 is no bound
 
 	image      rawManifest
 	start, end time.Time
@@ -76,7 +80,8 @@ func watchPushes(t *testing.T, store string, r *rand.Rand, pushes []watchedPush)
 	defer c.close()
 	for i := range pushes {
 		p := &pushes[i]
-		p.image = newRawImage(r, newRawBlob(r, 64<<10), newRawBlob(r, 64<<10), newRawBlob(r, 64<<10))
+		size := cmp.Or(p.layer, 64<<10)
+		p.image = newRawImage(r, newRawBlob(r, size), newRawBlob(r, size), newRawBlob(r, size))
 		p.start = time.Now()
 		if err := p.push(c, t.Context(), "syncs", p.image); err != nil {
 			t.Fatal(err)
@@ -139,6 +144,8 @@ func syncKind(store, file string) string {
 	switch {
 	case strings.HasPrefix(file, filepath.Join(store, "parfait")):
 		return filepath.Base(file)
+	case isJournal(file):
+		return "journal"
 	case strings.Contains(file, "/data") || strings.Contains(file, "/_uploads/"):
 		return "blobs"
 	default:
@@ -156,8 +163,12 @@ func (w *watch) during(p watchedPush) (calls []sysCall) {
 	return calls
 }
 
+// isJournal reports whether file is one in which small blobs are kept until their own files are synced.
+func isJournal(file string) bool { return strings.HasPrefix(filepath.Base(file), "journal.") }
+
 // ordered checks the order of things: a blob's bytes are synced, then get their name, then the directories are synced
-// that know of it, then the index, then the client is told.
+// that know of it, then the index, then the client is told. A small blob may be in the journal: that is synced, then the
+// blob gets its name, then the index is synced.
 func (w *watch) ordered() {
 	w.t.Helper()
 	for _, p := range w.pushes {
@@ -184,6 +195,15 @@ func (w *watch) blobOrder(calls []sysCall, d digest.Digest) error {
 		return fmt.Errorf("%s got its name by no rename", data)
 	}
 	rename := calls[renamed]
+	if journaled, ok := w.journaled(calls, data); ok {
+		switch {
+		case !syncedBetween(calls, journaled.end, rename.start, journaled.file()):
+			return fmt.Errorf("%s: the journal is not synced before the rename", data)
+		case !syncedBetween(calls, rename.end, answer(calls, d).start, w.indexFile()):
+			return fmt.Errorf("%s: the index is not synced between the rename and the answer", data)
+		}
+		return nil
+	}
 	names := []string{rename.paths()[0]} // that the file had before
 	for _, c := range calls[:renamed] {
 		if isRename(c) && c.paths()[1] == names[0] {
@@ -214,6 +234,15 @@ func (w *watch) blobOrder(calls []sysCall, d digest.Digest) error {
 		return fmt.Errorf("%s: the index is not synced between the directories and the answer", data)
 	}
 	return nil
+}
+
+// journaled returns the call that wrote data's record to the journal.
+func (w *watch) journaled(calls []sysCall, data string) (sysCall, bool) {
+	key := strings.TrimPrefix(data, w.store+"/")
+	c := next(calls, time.Time{}, func(c sysCall) bool {
+		return c.name == "pwrite64" && isJournal(c.file()) && strings.Contains(c.args, key)
+	})
+	return c, !c.end.IsZero()
 }
 
 // entries returns the directory entries that have to be on disk for data to be found, with the calls that made them;
@@ -298,7 +327,7 @@ func makeUsed(t *testing.T, store string, r *rand.Rand) {
 
 // TestSyncsOfOthers pushes a blob into directories that somebody else has made, and nobody has synced.
 func TestSyncsOfOthers(t *testing.T) {
-	content := newRawBlob(rand.New(rand.NewPCG(7, 7)), 100<<10)
+	content := newRawBlob(rand.New(rand.NewPCG(7, 7)), 300<<10)
 	for _, tt := range []struct {
 		name    string
 		prepare func(t *testing.T, store string)

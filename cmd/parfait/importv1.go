@@ -67,7 +67,7 @@ func (i *importV1) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, failed(db.Close())) }()
+	defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
 	tree, err := i.scan(ctx, s, store, log)
 	if err != nil {
 		return err

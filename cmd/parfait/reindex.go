@@ -35,7 +35,7 @@ What is broken in the store is left out and named on stderr.`,
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, failed(db.Close())) }()
+			defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
 			if check {
 				return failed(compare(cmd, store, db, log))
 			}

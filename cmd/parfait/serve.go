@@ -46,7 +46,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, failed(db.Close())) }()
+	defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
 	guard, err := access.Open(ctx, s.access, db, log)
 	if err != nil {
 		return err

@@ -166,6 +166,14 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// closeStore ends a back end that has something to end. The index that names what is in it is closed before.
+func closeStore(store drivers.Driver) error {
+	if c, ok := drivers.As[io.Closer](store); ok {
+		return failed(c.Close())
+	}
+	return nil
+}
+
 // openStore opens the back end, then the index.
 func (s *settings) openStore(ctx context.Context, log *slog.Logger) (drivers.Driver, *index.DB, error) {
 	trustRoots()

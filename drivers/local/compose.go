@@ -40,7 +40,7 @@ func (d *Driver) move(ctx context.Context, dst, src string) error {
 		d.rename(dst, src) // the caller may want to try again; if this fails as well, the disk is beyond that
 		return failure("compose", dst, err)
 	}
-	return nil
+	return d.forget(ctx, dst)
 }
 
 // rename renames src's file, and makes the directories that dst takes.

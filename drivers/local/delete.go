@@ -29,7 +29,7 @@ func (d *Driver) DeleteAll(ctx context.Context, keys ...string) error {
 			return failure("delete", key, err)
 		}
 	}
-	return nil
+	return d.forget(ctx, keys...)
 }
 
 // Unstage implements [drivers.Stager]: it is Delete without a sync. Where there was nothing to remove, as after a

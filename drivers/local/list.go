@@ -32,7 +32,7 @@ func (d *Driver) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	var removed int
 	var failed error
 	limit := time.Now().Add(-age)
-	l := lister{ctx: ctx, d: d, wanted: isTemp, yield: func(o drivers.Object, err error) bool {
+	l := lister{ctx: ctx, d: d, wanted: isLeftOver, yield: func(o drivers.Object, err error) bool {
 		if err == nil && o.ModTime.Before(limit) {
 			if err = d.root.Unlink(o.Key); absent(err) {
 				err = nil // its writer was alive
@@ -57,6 +57,9 @@ type lister struct {
 }
 
 func isKey(name string) bool { return drivers.ValidKey(name) == nil }
+
+// isLeftOver reports whether name is that of a writer's file. The journal of a process may be old and needed.
+func isLeftOver(name string) bool { return isTemp(name) && !isJournal(name) }
 
 func isTemp(name string) bool { return strings.HasSuffix(name, tempSuffix) }
 

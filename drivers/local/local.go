@@ -5,9 +5,11 @@
 //
 // What is acknowledged is on disk, directory entries included: Commit syncs the file, its directory, and each
 // directory above in which a directory came or went. Only objects that are staged (see [drivers.Stager]) wait for
-// Sync. Directories that no object needs any more are removed.
+// Sync. So do the files of small objects, which are on disk in a journal meanwhile, with one sync for many of them: it is
+// in files "journal.*.tmp" of the folder while a process writes there. Directories that no object needs any more are
+// removed.
 //
-// A writer needs no memory that depends on its object. List holds the matching names of one directory a level.
+// A writer needs at most 128 KiB of memory. List holds the matching names of one directory a level.
 //
 // Several processes may read one folder, and write to it if it is on NFS, whose servers answer a mkdir when it is
 // durable. On a local file system one process writes: it alone knows which new directories still want a sync.
@@ -22,6 +24,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/parfait-registry/parfait/drivers"
@@ -40,11 +43,14 @@ type Driver struct {
 	dirs    *dirtyDirs
 	mounts  mounts
 	syncers syncers
+	journal journal
+	syncing sync.Mutex // one Sync at a time
 }
 
 // syncers are the ways to the disk, all of them, so that a test can count and fail them.
 type syncers struct {
 	file   func(*os.File) error // syncs one file or directory
+	data   func(*os.File) error // syncs the bytes of one file, and what it takes to read them
 	mount  func(*os.File) error // syncs the file system that a file is on
 	system func()               // syncs every file system
 }
@@ -59,7 +65,7 @@ var (
 
 // Open returns a driver on the folder that cfg names, after it has made and removed a file there. Errors name the
 // folder and the configuration key. Directories below it are taken to be durable: after an unclean stop, call Sync
-// before anything else.
+// before anything else. What a process that did not end well has left in its journal is made durable first.
 func Open(cfg Config) (*Driver, error) {
 	if cfg.Path == "" {
 		return nil, errors.New("storage_path is empty; it names the folder of storage: local")
@@ -72,7 +78,7 @@ func Open(cfg Config) (*Driver, error) {
 }
 
 func open(path string) (*Driver, error) {
-	d := &Driver{dirs: newDirtyDirs(), syncers: syncers{file: (*os.File).Sync, mount: syncMount, system: syncSystem}}
+	d := &Driver{dirs: newDirtyDirs(), syncers: syncers{file: (*os.File).Sync, data: syncData, mount: syncMount, system: syncSystem}}
 	if err := d.makeFolder(path); err != nil {
 		return nil, err
 	}
@@ -82,6 +88,11 @@ func open(path string) (*Driver, error) {
 	}
 	d.root = folder(abs)
 	if err := d.tryWrite(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	d.journal.open, d.journal.sync = d.newSegmentFile, func(f *os.File) error { return d.syncers.data(f) }
+	if err := d.replay(context.Background()); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -126,9 +137,26 @@ func (d *Driver) tryWrite() error {
 	return d.touch(f, ".")
 }
 
-// Close closes what Sync would need. Nothing else may be called afterwards, but what is open stays readable.
+// Close makes durable what is in the journal, and removes that. Nothing else may be called afterwards, but what is open
+// stays readable.
 func (d *Driver) Close() error {
-	return d.mounts.close()
+	return errors.Join(d.closeJournal(), d.mounts.close())
+}
+
+func (d *Driver) closeJournal() error {
+	files := d.journal.files()
+	if len(files) == 0 {
+		return nil
+	}
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	if err := d.Sync(context.Background()); err != nil {
+		return err // the next Open has the records
+	}
+	return d.removeSegments(files)
 }
 
 // Open implements [drivers.Driver]. An object up to its end comes as the [*os.File] itself, so that it can be sent with

@@ -68,7 +68,7 @@ func files(t *testing.T, folder string) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir(folder, func(name string, _ fs.DirEntry, err error) error {
-		if name != folder {
+		if name != folder && !isJournal(filepath.Base(name)) {
 			names = append(names, strings.TrimPrefix(name, folder+"/"))
 		}
 		return err

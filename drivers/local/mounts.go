@@ -64,6 +64,9 @@ func (d *Driver) Sync(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return failure("sync", "", err)
 	}
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
+	retired := d.journal.rotate()
 	dirty := d.dirs.all()
 	dirs, first := d.mounts.toSync()
 	if first {
@@ -76,6 +79,9 @@ func (d *Driver) Sync(ctx context.Context) error {
 	}
 	d.mounts.synced()
 	d.dirs.clean(dirty)
+	if err := d.journal.settle(retired); err != nil {
+		return failure("sync", "", err)
+	}
 	return nil
 }
 

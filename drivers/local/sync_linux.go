@@ -11,6 +11,11 @@ func syncMount(f *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd())))
 }
 
+// syncData syncs the bytes of f.
+func syncData(f *os.File) error {
+	return call("fdatasync", func() error { return unix.Fdatasync(int(f.Fd())) })
+}
+
 // syncSystem syncs every file system, and returns when that is done. The kernel reports no errors.
 func syncSystem() { unix.Sync() }
 

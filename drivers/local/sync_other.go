@@ -14,6 +14,9 @@ func syncMount(*os.File) error {
 	return nil
 }
 
+// syncData syncs f.
+func syncData(f *os.File) error { return f.Sync() }
+
 // syncSystem syncs every file system.
 func syncSystem() { unix.Sync() }
 

@@ -30,6 +30,7 @@ type syncLog struct {
 func logSyncs(t *testing.T) (*Driver, *syncLog) {
 	folder := t.TempDir()
 	d, l := openAt(t, folder), new(syncLog)
+	noJournal(d)
 	d.syncers = syncers{
 		file: func(f *os.File) error {
 			name := strings.TrimPrefix(strings.TrimPrefix(f.Name(), folder), "/")
@@ -38,10 +39,16 @@ func logSyncs(t *testing.T) (*Driver, *syncLog) {
 			}
 			return l.note(path.Clean(name))
 		},
+		data:   func(*os.File) error { return l.note("data") },
 		mount:  func(*os.File) error { return l.note("mount") },
 		system: func() { l.note("system") },
 	}
 	return d, l
+}
+
+// noJournal has d sync every object by itself.
+func noJournal(d *Driver) {
+	d.journal.open = func() (*os.File, error) { return nil, errNoRoom }
 }
 
 func (l *syncLog) note(name string) error {
@@ -273,6 +280,7 @@ func openOnDisk(t *testing.T, folder string) (*Driver, *disk) {
 		}
 	})
 	d := openAt(t, folder)
+	noJournal(d)
 	d.syncers.file = k.sync
 	return d, k
 }

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -33,7 +34,7 @@ func (d *Driver) Create(ctx context.Context, key string) (drivers.Writer, error)
 	if err != nil {
 		return nil, failure("create", key, err)
 	}
-	w.durable = true
+	w.durable, w.record = true, newRecord(key)
 	return w, nil
 }
 
@@ -62,6 +63,7 @@ type writer struct {
 	size   int64  // bytes written
 	begun  int64  // bytes of which writeback has begun
 	failed error  // the first error; the object is not whole after it
+	record []byte // for the journal, with the bytes so far; nil if they are not for it
 }
 
 func (d *Driver) newWriter(ctx context.Context, key string) (*writer, error) {
@@ -106,6 +108,12 @@ func tempName(key string) string {
 func (w *writer) Write(p []byte) (int, error) {
 	if err := w.usable(); err != nil {
 		return 0, failure("write", w.key, err)
+	}
+	if w.size+int64(len(p)) > smallMax {
+		w.dropRecord()
+	}
+	if w.record != nil {
+		w.record = append(w.record, p...)
 	}
 	n, err := w.file.Write(p)
 	w.wrote(int64(n))
@@ -166,11 +174,34 @@ func (w *writer) commit() error {
 	if err := w.usable(); err != nil {
 		return err
 	}
-	if w.durable {
-		if err := w.d.syncers.file(w.file); err != nil {
-			return err
+	defer w.dropRecord()
+	if w.record != nil {
+		if t, err := w.d.journal.add(w.key, w.record); err == nil {
+			return w.commitJournaled(t)
 		}
 	}
+	if w.durable {
+		return cmp.Or(w.commitSynced(), w.d.forget(w.ctx, w.key))
+	}
+	if err := w.rename(); err != nil {
+		return err
+	}
+	return w.staged()
+}
+
+// commitSynced ends a commit of an object that is synced by itself.
+func (w *writer) commitSynced() error {
+	if err := w.d.syncers.file(w.file); err != nil {
+		return err
+	}
+	if err := w.rename(); err != nil {
+		return err
+	}
+	return w.d.syncDirs(path.Dir(w.key))
+}
+
+// rename gives the object its key.
+func (w *writer) rename() error {
 	if err := w.file.Close(); err != nil {
 		return err
 	}
@@ -178,13 +209,46 @@ func (w *writer) commit() error {
 		return err
 	}
 	w.temp = ""
-	if w.durable {
-		return w.d.syncDirs(path.Dir(w.key))
+	return nil
+}
+
+// commitJournaled ends a commit of which the journal has a record, or will not have it.
+func (w *writer) commitJournaled(t ticket) error {
+	if err := t.wait(); err != nil {
+		t.renamed()
+		if err := w.commitSynced(); err != nil || t.alone {
+			return err // a record of these very bytes does no harm
+		}
+		return w.d.forget(w.ctx, w.key)
 	}
+	err := w.d.touch(w.file, path.Dir(w.key))
+	if err == nil {
+		err = w.rename()
+	}
+	t.renamed()
+	if err != nil {
+		return err
+	}
+	if t.full {
+		go w.d.Sync(context.WithoutCancel(w.ctx)) // until it works, objects are synced by themselves
+	}
+	return w.staged()
+}
+
+// staged bounds what is not synced.
+func (w *writer) staged() error {
 	if w.d.dirs.len() > maxDirty {
 		return w.d.Sync(w.ctx)
 	}
 	return nil
+}
+
+// dropRecord gives back the memory of the record.
+func (w *writer) dropRecord() {
+	if w.record != nil {
+		records.Put((*[recordMax]byte)(w.record[:recordMax]))
+		w.record = nil
+	}
 }
 
 // Close drops the file unless it was committed, and the directories that it alone needed.
@@ -192,6 +256,7 @@ func (w *writer) Close() error {
 	if w.temp == "" {
 		return nil
 	}
+	w.dropRecord()
 	w.file.Close() // nobody wants the bytes
 	err := w.d.root.Unlink(w.temp)
 	w.temp = ""
