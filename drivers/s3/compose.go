@@ -18,13 +18,18 @@ const (
 	minPart = 5 << 20 // of all but the last part of an object
 	maxCopy = 5 << 30 // of one request
 
-	// copyPart is how much one request of several copies. More would take longer, as they run side by side.
-	copyPart = 256 << 20
+	// copyPart is how much one request of several copies. More would take longer, as they run side by side. An object
+	// that is known to be larger is copied in such parts, too.
+	copyPart = 64 << 20
 
 	copiesAtOnce = 8
+
+	// maxLarge bounds the objects that are known to be large: about 200 bytes each.
+	maxLarge = 1024
 )
 
-// Compose implements [drivers.Composer]. One source of up to 5 GiB is one request.
+// Compose implements [drivers.Composer]. One source of up to 5 GiB is one request, unless this process wrote it and it is
+// larger than a part of a copy: then it is several at the same time.
 func (d *Driver) Compose(ctx context.Context, dst string, srcs ...string) error {
 	for _, key := range append([]string{dst}, srcs...) {
 		if err := check(ctx, key); err != nil {
@@ -32,6 +37,9 @@ func (d *Driver) Compose(ctx context.Context, dst string, srcs ...string) error 
 		}
 	}
 	if len(srcs) == 1 && srcs[0] != dst {
+		if o, ok := d.large.Get(srcs[0]); ok && d.join(ctx, dst, []span{{key: srcs[0], n: o.size, whole: true, etag: &o.etag}}) == nil {
+			return nil
+		}
 		err := d.copy(ctx, dst, srcs[0])
 		if err == nil {
 			return nil
@@ -75,7 +83,14 @@ func composeFailure(ctx context.Context, src, dst string, err error) error {
 type span struct {
 	key    string
 	off, n int64
-	whole  bool // whether it is all of the object
+	whole  bool    // whether it is all of the object
+	etag   *string // of the object; nil if it is not known
+}
+
+// A large object is one that was stored in several parts.
+type large struct {
+	size int64 // bytes
+	etag string
 }
 
 // spans returns the objects at keys that hold anything.
@@ -107,7 +122,7 @@ func (d *Driver) spans(ctx context.Context, keys []string) ([]span, error) {
 
 // join makes dst the concatenation of spans.
 func (d *Driver) join(ctx context.Context, dst string, spans []span) error {
-	if len(spans) == 1 && spans[0].n <= maxCopy && spans[0].key != dst {
+	if len(spans) == 1 && spans[0].n <= copyPart && spans[0].key != dst {
 		if err := d.copy(ctx, dst, spans[0].key); err != nil {
 			return composeFailure(ctx, spans[0].key, dst, err)
 		}
@@ -178,7 +193,7 @@ func divide(s span, each int64) [][]span {
 	var pieces [][]span
 	length := (s.n + count - 1) / count
 	for off := int64(0); off < s.n; off += length {
-		pieces = append(pieces, []span{{key: s.key, off: s.off + off, n: min(length, s.n-off)}})
+		pieces = append(pieces, []span{{key: s.key, off: s.off + off, n: min(length, s.n-off), etag: s.etag}})
 	}
 	return pieces
 }
@@ -221,7 +236,7 @@ func (u *upload) copyAll(ctx context.Context, pieces [][]span) error {
 func (u *upload) copyPart(ctx context.Context, n int, s span) error {
 	input := &api.UploadPartCopyInput{
 		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id, PartNumber: aws.Int32(int32(n) + 1),
-		CopySource: u.d.source(s.key),
+		CopySource: u.d.source(s.key), CopySourceIfMatch: s.etag,
 	}
 	if !s.whole {
 		input.CopySourceRange = aws.String(fmt.Sprintf("bytes=%d-%d", s.off, s.off+s.n-1))

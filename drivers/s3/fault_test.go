@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -691,14 +692,49 @@ func TestDriver_ComposeTooLarge(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for n := range size / (256 * mib) {
-		if got, want := ranges[strconv.Itoa(n+1)], fmt.Sprintf("bytes=%d-%d", n*256*mib, (n+1)*256*mib-1); got != want {
+	for n := range size / (64 * mib) {
+		if got, want := ranges[strconv.Itoa(n+1)], fmt.Sprintf("bytes=%d-%d", n*64*mib, (n+1)*64*mib-1); got != want {
 			t.Errorf("part %d: got range %q, want %q", n+1, got, want)
 		}
 	}
-	if len(ranges) != 24 {
-		t.Errorf("got %d parts, want 24", len(ranges))
+	if len(ranges) != 96 {
+		t.Errorf("got %d parts, want 96", len(ranges))
 	}
+}
+
+// What is known to be large is copied in parts at the same time, unless somebody has replaced it meanwhile.
+func TestDriver_ComposeLarge(t *testing.T) {
+	r := newRig(t, harness.MinIO(t))
+	data := random(66 * mib)
+	put(t, r, "a", string(data))
+	var mu sync.Mutex
+	copies := 0
+	count := func(_ http.ResponseWriter, req *http.Request) bool {
+		if req.Header.Get("X-Amz-Copy-Source") != "" {
+			mu.Lock()
+			copies++
+			mu.Unlock()
+		}
+		return false
+	}
+	r.with(count, func() {
+		if err := r.Compose(t.Context(), "dst", "a"); err != nil {
+			t.Error(err)
+		}
+	})
+	r.wantClean(t, "dst", data)
+	if copies != 2 {
+		t.Errorf("got %d requests to copy, want 2", copies)
+	}
+
+	other := slices.Concat(data[1:], data[:4*mib])
+	if _, err := r.server.Eye(t).PutObject(t.Context(), r.bucket, "registry/a", bytes.NewReader(other), int64(len(other)), minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Compose(t.Context(), "dst2", "a"); err != nil {
+		t.Error(err)
+	}
+	r.wantClean(t, "dst2", other)
 }
 
 // An object onto itself stays as it is.

@@ -37,6 +37,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	api "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/parts"
@@ -55,6 +56,8 @@ type Driver struct {
 	pool     *parts.Pool
 	noCreate bool        // whether the server cannot create only what is absent
 	noBatch  atomic.Bool // whether the server cannot delete in batches
+
+	large *lru.Cache[string, large] // objects above copyPart that this process wrote lately
 }
 
 var (
@@ -131,6 +134,7 @@ func (s *settings) driver(who aws.CredentialsProvider, c clients) *Driver {
 		api: s.newAPI(s.endpoint, s.region, who, c), clients: c, bucket: s.bucket, prefix: s.prefix, kmsKey: s.kmsKey,
 		class: types.StorageClass(s.storageClass), pool: s.pool,
 	}
+	d.large, _ = lru.New[string, large](maxLarge) // fails if that is not positive
 	public := d.api
 	if s.public != "" {
 		public = s.newAPI(s.public, s.region, who, c)

@@ -64,6 +64,7 @@ type upload struct {
 	mu   sync.Mutex
 	done []types.CompletedPart // mu guards done
 	size int64                 // mu guards size: bytes in the parts that are done
+	etag string                // of the object, once it is complete
 }
 
 var _ parts.Sink = (*upload)(nil)
@@ -187,6 +188,9 @@ func (u *upload) Complete(ctx context.Context, _ int) error {
 	if err := u.complete(ctx); err != nil {
 		return failure(ctx, "commit", u.key, err)
 	}
+	if u.size > copyPart && u.etag != "" {
+		u.d.large.Add(u.key, large{u.size, u.etag})
+	}
 	return nil
 }
 
@@ -201,7 +205,10 @@ func (u *upload) complete(ctx context.Context) error {
 		input.IfNoneMatch = aws.String("*")
 	}
 	tries, err := repeat(ctx, func() error {
-		_, err := u.d.api.CompleteMultipartUpload(ctx, input, u.d.clients.slowly, once)
+		out, err := u.d.api.CompleteMultipartUpload(ctx, input, u.d.clients.slowly, once)
+		if err == nil {
+			u.etag = aws.ToString(out.ETag)
+		}
 		return err
 	})
 	there := u.onlyNew && conflict(err)
