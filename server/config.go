@@ -21,6 +21,16 @@ type Config struct {
 	// Default: 1000.
 	MaxPageSize int `yaml:"max_page_size"`
 
+	// HTTP2Disabled leaves HTTP/2 to others, which is spoken by TLS, and H2CEnabled speaks it without TLS, too. The
+	// command does either.
+	HTTP2Disabled bool `yaml:"http_http2_disabled"`
+	H2CEnabled    bool `yaml:"http_h2c_enabled"`
+
+	// HeaderTimeout bounds how long a client may take for the header of a request, and IdleTimeout how long a connection
+	// may wait for the next request. The command sets them. Default: 30s and 2m.
+	HeaderTimeout time.Duration `yaml:"http_header_timeout"`
+	IdleTimeout   time.Duration `yaml:"http_idle_timeout"`
+
 	// DrainTimeout bounds how long a stopping server waits for requests in flight. The command waits, not the server.
 	// Default: 30s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
@@ -48,10 +58,21 @@ func (c Config) WithDefaults() Config {
 	if c.MaxPageSize <= 0 {
 		c.MaxPageSize = 1000
 	}
-	if c.DrainTimeout <= 0 {
-		c.DrainTimeout = 30 * time.Second
-	}
+	c.HeaderTimeout = orUsual(c.HeaderTimeout, 30*time.Second)
+	c.IdleTimeout = orUsual(c.IdleTimeout, 2*time.Minute)
+	c.DrainTimeout = orUsual(c.DrainTimeout, 30*time.Second)
 	return c
 }
+
+// orUsual returns d, or usual if d is not set.
+func orUsual(d, usual time.Duration) time.Duration {
+	if d <= 0 {
+		return usual
+	}
+	return d
+}
+
+// Check returns what is wrong with c.
+func (c Config) Check() error { return nil }
 
 func (c Config) searchable() bool { return c.SearchBackend != "none" && c.SearchBackend != "false" }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/parfait-registry/parfait/access"
+	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -52,6 +53,11 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 		return err
 	}
 
+	encryption, err := certs.Open(s.certs, log)
+	if err != nil {
+		return err
+	}
+
 	cfg := s.server.WithDefaults()
 	cfg.Version = buildVersion()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
@@ -69,16 +75,11 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 
 	tune()
 	handler := server.New(cfg, reg, guard, log)
-	web := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 30 * time.Second, // bodies may take as long as they do
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	web := newWeb(cfg, handler, encryption, log)
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(listener) }()
-	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "version", cfg.Version)
+	go func() { ended <- listenOn(web, listener) }()
+	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "tls", encryption != nil,
+		"version", cfg.Version)
 	select {
 	case err := <-ended:
 		return failed(err)
