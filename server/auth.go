@@ -124,9 +124,9 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request, need access.S
 	switch {
 	case realm != "":
 	case c.Path != "":
-		realm = s.url(r, "https://", c.Path)
+		realm = s.url(w, r, "https://", c.Path)
 	default:
-		realm = s.url(r, "http://", tokenPath)
+		realm = s.url(w, r, "http://", tokenPath)
 	}
 	header := `Bearer realm="` + realm + `",service="` + c.Service + `"`
 	if scope := need.String(); len(need.Actions) > 0 && quotable(scope) {

@@ -1,6 +1,10 @@
 package server
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Config says how the registry looks from outside. The zero value of a field means its default.
 type Config struct {
@@ -16,6 +20,14 @@ type Config struct {
 
 	// HTTPRelativeURLs makes Location headers paths, without scheme and host. HTTPHost has no effect then.
 	HTTPRelativeURLs bool `yaml:"http_relativeurls"`
+
+	// TrustedProxies are addresses and networks, such as 10.0.0.0/8, of proxies that are taken at their word about how a
+	// client came: X-Forwarded-For, -Proto and -Host, or Forwarded. Default: this machine, 127.0.0.0/8 and ::1.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+
+	// NginxXAccelRedirect is where nginx, a trusted proxy, serves the folder of storage: local as an internal location;
+	// it is told there which blobs to send itself. Default: blobs are sent from here.
+	NginxXAccelRedirect string `yaml:"nginx_x_accel_redirect"`
 
 	// MaxPageSize bounds how many tags, repositories or referrers one answer lists, whatever n a client asks for.
 	// Default: 1000.
@@ -73,6 +85,12 @@ func orUsual(d, usual time.Duration) time.Duration {
 }
 
 // Check returns what is wrong with c.
-func (c Config) Check() error { return nil }
+func (c Config) Check() error {
+	if p := c.NginxXAccelRedirect; p != "" && (p[0] != '/' || strings.ContainsAny(p, " \r\n")) {
+		return fmt.Errorf("nginx_x_accel_redirect: %q is no path of a location, such as /blobs", p)
+	}
+	_, err := parseProxies(c.TrustedProxies)
+	return err
+}
 
 func (c Config) searchable() bool { return c.SearchBackend != "none" && c.SearchBackend != "false" }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"math"
@@ -42,7 +43,7 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
 	client := wrap(w).client
 	mayList := client.May(access.Search())
-	host := r.Host
+	host := cmp.Or(wrap(w).origin.host, r.Host)
 	if s.cfg.HTTPHost != "" {
 		host = strings.TrimRight(s.cfg.HTTPHost, "/")
 		if _, rest, ok := strings.Cut(host, "://"); ok {

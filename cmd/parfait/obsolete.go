@@ -13,7 +13,6 @@ func obsolete() map[string]string {
 		"bugsnag":                    "errors are not sent to Bugsnag: watch the log for lines of the level error",
 		"cors.origins":               "cross-origin requests are not answered: let a proxy add the headers",
 		"privileged_key":             "signed requests are not known: let a proxy decide who may do what",
-		"nginx_x_accel_redirect":     "blobs are served directly",
 		"registry_endpoints":         "clients find this registry by the name they ask for",
 		"cloudfront.base":            "redirects are signed by the store itself: see storage_redirect",
 		"boto_proxy":                 "use the environment variable HTTPS_PROXY",

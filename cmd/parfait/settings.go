@@ -16,6 +16,7 @@ import (
 	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
@@ -100,6 +101,10 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	}
 	if _, err := s.level(); err != nil {
 		return nil, err
+	}
+	if _, files := s.end.config.(*local.Config); !files && s.server.NginxXAccelRedirect != "" {
+		s.server.NginxXAccelRedirect = ""
+		s.warnings = append(s.warnings, "nginx_x_accel_redirect has no effect: nginx can send files of storage: local alone; see storage_redirect")
 	}
 	switch s.process.LogFormat {
 	case "", "text", "json", "logstash":
