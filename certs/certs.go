@@ -29,11 +29,11 @@ type Config struct {
 
 	// CipherSuites are those of TLS 1.2, by the names that they have there. Default: those with forward secrecy and
 	// authenticated encryption. TLS 1.3 has no others.
-	CipherSuites []string `yaml:"http_tls_ciphersuites"`
+	CipherSuites []string `yaml:"http_tls_ciphersuites" flavor:"texts"`
 
 	// ClientCAs are files, in PEM, with the authorities that sign certificates of clients. Default: clients are asked for
 	// none.
-	ClientCAs []string `yaml:"http_tls_clientcas"`
+	ClientCAs []string `yaml:"http_tls_clientcas" flavor:"texts"`
 
 	// ClientAuth is what is asked of clients if there are ClientCAs: require-and-verify-client-cert,
 	// verify-client-cert-if-given, require-any-client-cert or request-client-cert. Only certificates that are verified
@@ -45,7 +45,7 @@ type Config struct {
 	ACMECache string `yaml:"http_tls_letsencrypt_cachefile"`
 
 	// ACMEHosts are the names to get certificates for. ACMEEmail is where the authority writes to; it may be empty.
-	ACMEHosts []string `yaml:"http_tls_letsencrypt_hosts"`
+	ACMEHosts []string `yaml:"http_tls_letsencrypt_hosts" flavor:"texts"`
 	ACMEEmail string   `yaml:"http_tls_letsencrypt_email"`
 
 	// ACMEDirectory is the URL of the authority. Default: Let's Encrypt.

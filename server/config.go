@@ -23,7 +23,7 @@ type Config struct {
 
 	// TrustedProxies are addresses and networks, such as 10.0.0.0/8, of proxies that are taken at their word about how a
 	// client came: X-Forwarded-For, -Proto and -Host, or Forwarded. Default: this machine, 127.0.0.0/8 and ::1.
-	TrustedProxies []string `yaml:"trusted_proxies"`
+	TrustedProxies []string `yaml:"trusted_proxies" flavor:"texts"`
 
 	// NginxXAccelRedirect is where nginx, a trusted proxy, serves the folder of storage: local as an internal location;
 	// it is told there which blobs to send itself. Default: blobs are sent from here.
@@ -42,6 +42,25 @@ type Config struct {
 	// may wait for the next request. The command sets them. Default: 30s and 2m.
 	HeaderTimeout time.Duration `yaml:"http_header_timeout"`
 	IdleTimeout   time.Duration `yaml:"http_idle_timeout"`
+
+	// BodyTimeout bounds for how long a client may send nothing of a body, and MinUploadRate, in bytes a second, is what it
+	// has to come up to over a time as long as that. Default: 5m and 100.
+	BodyTimeout   time.Duration `yaml:"http_body_timeout"`
+	MinUploadRate int64         `yaml:"min_upload_rate" flavor:"bytes"`
+
+	// MaxRequestsPerAddress and MaxRequestsPerUser bound the requests that one address, or one user who has logged in, may
+	// send in a second; those of ten seconds may come at once. Addresses of IPv6 count by networks of /64. Default: any
+	// number.
+	MaxRequestsPerAddress float64 `yaml:"max_requests_per_address"`
+	MaxRequestsPerUser    float64 `yaml:"max_requests_per_user"`
+
+	// MaxUploadsPerAddress and MaxUploadsPerUser bound the requests with a blob or a manifest that are served at the same
+	// time. Default: any number.
+	MaxUploadsPerAddress int `yaml:"max_uploads_per_address"`
+	MaxUploadsPerUser    int `yaml:"max_uploads_per_user"`
+
+	// CORS says what scripts of other web sites may ask for.
+	CORS CORSConfig `yaml:"cors"`
 
 	// DrainTimeout bounds how long a stopping server waits for requests in flight. The command waits, not the server.
 	// Default: 30s.
@@ -72,6 +91,10 @@ func (c Config) WithDefaults() Config {
 	}
 	c.HeaderTimeout = orUsual(c.HeaderTimeout, 30*time.Second)
 	c.IdleTimeout = orUsual(c.IdleTimeout, 2*time.Minute)
+	c.BodyTimeout = orUsual(c.BodyTimeout, 5*time.Minute)
+	if c.MinUploadRate <= 0 {
+		c.MinUploadRate = 100
+	}
 	c.DrainTimeout = orUsual(c.DrainTimeout, 30*time.Second)
 	return c
 }

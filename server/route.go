@@ -180,9 +180,20 @@ func (s *Server) serve(w *response, r *http.Request) error {
 		return &registry.Error{Code: registry.Unsupported,
 			Message: fmt.Sprintf("method %.20q is not allowed here: use %s", r.Method, e.allow)}
 	}
+	if r.ContentLength != 0 {
+		defer s.bePatient(w, r)()
+	}
 	if err := s.authorize(w, r, rt.scope, name); err != nil {
 		return err
 	}
+	if err := s.limitUser(w); err != nil {
+		return err
+	}
+	done, err := s.limitUploads(w, r, rt.scope)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if e.prefix != "" {
 		r.SetPathValue("name", name) // with its escapes, if any: no name has a %
 	}

@@ -30,6 +30,7 @@ type Server struct {
 	handler http.Handler
 	html    *template.Template
 	trusted []netip.Prefix // where proxies are whose word is taken
+	limits  limits
 
 	draining atomic.Bool
 	inFlight atomic.Int64
@@ -50,15 +51,27 @@ func New(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logg
 		idle:  make(chan struct{}, 1),
 	}
 	s.trusted, _ = parseProxies(cfg.TrustedProxies) // Config.Check tells mistakes
+	s.limits = newLimits(s.cfg)
 	s.router = newRouter(s.routes())
-	s.handler = chain(http.HandlerFunc(s.dispatch),
-		s.logAccess, // outermost: sees how every request ended
+	s.handler = chain(http.HandlerFunc(s.dispatch), s.middleware()...)
+	return s
+}
+
+// middleware lists what every request passes, outermost first. What is off costs nothing.
+func (s *Server) middleware() []middleware {
+	all := []middleware{
+		s.logAccess, // sees how every request ended
 		s.recoverPanics,
 		s.readProxies,
 		setCommonHeaders,
-		s.refuseWhileDraining,
-	)
-	return s
+	}
+	if len(s.cfg.CORS.Origins) > 0 {
+		all = append(all, s.answerOrigins)
+	}
+	if s.limits.addresses != nil {
+		all = append(all, s.limitAddresses)
+	}
+	return append(all, s.refuseWhileDraining)
 }
 
 // ServeHTTP answers one request.

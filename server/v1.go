@@ -28,7 +28,7 @@ const htmlPage = 50
 // root tells a person who asks for / what answers here: a browser with a page, anything else with the issue line of
 // the original registry.
 func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Vary", "Accept")
+	w.Header().Add("Vary", "Accept")
 	for _, accept := range r.Header["Accept"] {
 		if strings.Contains(accept, "text/html") {
 			return s.writePage(w, r)

@@ -88,6 +88,7 @@ func TestCommands(t *testing.T) {
 		{"config check --config " + file("a: {storage: mem, nginx_x_accel_redirect: /blobs}"), 0, "storage: local alone", ""},
 		{"serve -f a --config " + file("a: {storage: local, storage_path: x, nginx_x_accel_redirect: blobs}"), 2, "", "nginx_x_accel_redirect"},
 		{"serve -f a --config " + file("a: {storage: mem, trusted_proxies: [nginx]}"), 2, "", "trusted_proxies"},
+		{"config check --config " + file("a: {storage: mem, cors: {origins: '*', resources: x}}"), 0, "cors.resources has no effect", ""},
 		{"serve --nope", 2, "", "--nope"},
 		{"nope", 2, "", "nope"},
 		{"sevre", 2, "", "sevre"},
