@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -76,6 +77,10 @@ type Config struct {
 	// Flavor names the configuration in use, for /v1/_ping, and Version the program, for that and the page at /. The
 	// command sets them.
 	Flavor, Version string `yaml:"-"`
+
+	// Audit gets a line for each push, delete, login that failed and request that was denied. Nil is no audit. The command
+	// sets it.
+	Audit *slog.Logger `yaml:"-"`
 }
 
 // WithDefaults returns c with the defaults in the place of zero values.

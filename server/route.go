@@ -163,7 +163,11 @@ func routePath(u *url.URL) (path string, escaped bool) {
 // dispatch hands a request to its route.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	rw := wrap(w)
-	if err := s.serve(rw, r); err != nil {
+	err := s.serve(rw, r)
+	if s.cfg.Audit != nil {
+		s.audit(rw, r, err)
+	}
+	if err != nil {
 		s.writeError(rw, r, err)
 	}
 }

@@ -34,14 +34,14 @@ ends it at once.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), s, cmd.ErrOrStderr())
+			return serve(cmd.Context(), s, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }
 
 // serve opens everything, in an order in which nothing listens before all that the operator can have wrong is known
 // to be right, and serves until ctx ends.
-func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
+func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err error) {
 	log := s.logger(stderr)
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {
@@ -60,6 +60,12 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 
 	cfg := s.server.WithDefaults()
 	cfg.Version = buildVersion()
+	audit, auditEnd, err := s.audit.open(stdout, stderr, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
+	cfg.Audit = audit
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("http_addr: %w", err)

@@ -29,6 +29,7 @@ type options struct{ file, flavor string }
 // settings are a flavor, read.
 type settings struct {
 	process  processConfig
+	audit    auditConfig
 	server   server.Config
 	certs    certs.Config
 	access   access.Config
@@ -125,7 +126,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.server, &s.certs, &s.access, &s.registry, &s.index}
+	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index}
 	for _, end := range s.ends {
 		if end.config != nil {
 			all = append(all, end.config)
