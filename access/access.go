@@ -8,6 +8,7 @@ package access
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,11 +22,13 @@ var ErrCredentials = errors.New("the credentials are wrong")
 // everything.
 type Guard struct {
 	realm     string     // of passwords
-	passwords *passwords // nil if those of another server are asked for
+	passwords *passwords // nil if none are asked for
 	policy    *policy    // nil if tokens say it all
 	tokens    *verifier  // nil if there are none
 	challenge *Challenge // nil if passwords are asked for
 	issuer    *issuer    // nil if tokens are not from here
+
+	certUser func(*x509.Certificate) string // whom a certificate is of; nil if certificates are of no interest
 }
 
 // A Challenge is where a client gets a token.
@@ -46,6 +49,8 @@ func Open(ctx context.Context, cfg Config, store KeyStore, log *slog.Logger) (*G
 		return openHtpasswd(ctx, cfg, store, log)
 	case authToken:
 		return openToken(cfg)
+	case authCert:
+		return openCertificates(cfg)
 	}
 	return nil, nil
 }
@@ -60,6 +65,11 @@ func openHtpasswd(ctx context.Context, cfg Config, store KeyStore, log *slog.Log
 		return nil, fmt.Errorf("auth_htpasswd_path: %w", err)
 	}
 	g := &Guard{realm: cmp.Or(cfg.HtpasswdRealm, "Registry"), passwords: passwords, policy: policy}
+	if cfg.Certificate != "" {
+		if g.certUser, err = certificateName(cfg.Certificate); err != nil {
+			return nil, err
+		}
+	}
 	if !cfg.Tokens {
 		if policy.admitsAnyone() {
 			log.Warn("docker does not pull what is open to everyone without logging in unless auth_tokens is true")
@@ -118,7 +128,7 @@ func (g *Guard) Anonymous() Client {
 // another one if ctx ended.
 func (g *Guard) Login(ctx context.Context, user, password string) (Client, error) {
 	if g.passwords == nil {
-		return Client{}, fmt.Errorf("a password, where a token is asked for: %w", ErrCredentials)
+		return Client{}, fmt.Errorf("a password, where none is asked for: %w", ErrCredentials)
 	}
 	mark, err := g.passwords.check(ctx, user, password)
 	if err != nil {
@@ -164,6 +174,9 @@ func (g *Guard) Service() string { return g.issuer.service }
 func (g *Guard) Issue(ctx context.Context, client Client, scopes []Scope, offline bool) (Grant, error) {
 	if client.user == "" && !g.policy.admitsAnyone() {
 		return Grant{}, fmt.Errorf("no token for those who have not logged in: %w", ErrCredentials)
+	}
+	if client.user != "" && client.mark == "" { // of a certificate, and no token is needed beside that
+		return Grant{}, fmt.Errorf("no token for user %.100q, who has no password: %w", client.user, ErrCredentials)
 	}
 	return g.issuer.issue(ctx, client, scopes, offline)
 }

@@ -9,8 +9,8 @@ import (
 
 // Config has the keys of a flavor that this package reads. Zero means the default.
 type Config struct {
-	// Auth is how clients prove who they are: htpasswd, by a password; token, by what another server has signed; or
-	// none. Default: what the keys below are for, if some are set, else none, and everybody may do everything.
+	// Auth is how clients prove who they are: htpasswd, by a password; token, by what another server has signed;
+	// certificate, by that of TLS alone; or none. Default: what the keys below are for, if some are set, else none, and everybody may do everything.
 	Auth string `yaml:"auth"`
 
 	// HtpasswdPath is the file with users and their passwords, which is read again when it changes.
@@ -18,6 +18,11 @@ type Config struct {
 
 	// HtpasswdRealm is what clients tell the person they ask for a password. Default: Registry.
 	HtpasswdRealm string `yaml:"auth_htpasswd_realm"`
+
+	// Certificate is what of a client's certificate, which TLS has verified, names the user: cn, the common name, or the
+	// first alternative name of a kind, dns, email or uri. With auth: htpasswd a client that shows no password is that
+	// user then. Default: cn with auth: certificate, else certificates name nobody.
+	Certificate string `yaml:"auth_certificate"`
 
 	// Rules say who may do what; whatever they do not allow is forbidden. Default: everyone who has logged in may do
 	// everything. With tokens of another server, that decides.
@@ -65,6 +70,7 @@ const (
 	authNone     = "none"
 	authHtpasswd = "htpasswd"
 	authToken    = "token"
+	authCert     = "certificate"
 )
 
 // auth returns how clients prove who they are. What is named is meant, as in registry:2: a registry that was to ask for
@@ -77,15 +83,29 @@ func (c Config) auth() string {
 		return authHtpasswd
 	case c.TokenRealm != "" || c.TokenRootCertBundle != "" || c.TokenJWKS != "":
 		return authToken
+	case c.Certificate != "":
+		return authCert
 	}
 	return authNone
 }
 
+// ByCertificate reports whether certificates of clients name users.
+func (c Config) ByCertificate() bool { return c.Certificate != "" || c.auth() == authCert }
+
+// hasUsers reports whether it is known here who the users are, and so that rules can be about them.
+func (c Config) hasUsers() bool { return c.auth() == authHtpasswd || c.auth() == authCert }
+
 // Check returns what is wrong with c, as far as that can be told without opening anything.
 func (c Config) Check() error {
 	auth := c.auth()
-	if auth != authHtpasswd && (c.Rules != nil || len(c.Groups) > 0 || len(c.Admins) > 0) {
-		return fmt.Errorf("access: rules, admins and groups are about users of auth: htpasswd, and auth is %s", auth)
+	if !c.hasUsers() && (c.Rules != nil || len(c.Groups) > 0 || len(c.Admins) > 0) {
+		return fmt.Errorf("access: rules, admins and groups are about users of auth: htpasswd or certificate, and auth is %s", auth)
+	}
+	if !c.hasUsers() && c.Certificate != "" {
+		return fmt.Errorf("auth_certificate: certificates name users of auth: htpasswd or certificate, and auth is %s", auth)
+	}
+	if _, err := certificateName(c.Certificate); err != nil {
+		return err
 	}
 	if auth != authHtpasswd && (c.Tokens || c.TokensKeyFile != "") {
 		return fmt.Errorf("auth_tokens: tokens are given to users of auth: htpasswd, and auth is %s", auth)
@@ -97,8 +117,11 @@ func (c Config) Check() error {
 		return c.checkHtpasswd()
 	case authToken:
 		return c.checkToken()
+	case authCert:
+		_, err := newPolicy(c)
+		return err
 	}
-	return fmt.Errorf("auth: %q is none of htpasswd, token and none", auth)
+	return fmt.Errorf("auth: %q is none of htpasswd, token, certificate and none", auth)
 }
 
 func (c Config) checkHtpasswd() error {

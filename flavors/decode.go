@@ -32,6 +32,7 @@ func structs(pointers []any) []reflect.Value {
 type field struct {
 	reflect.Value
 	bytes, secret bool
+	texts         bool // a list, for which one text alone will do
 	twin          bool // of a secret: the key names a file that holds it
 }
 
@@ -45,7 +46,7 @@ func fieldsOf(targets []reflect.Value) map[string][]field {
 				continue
 			}
 			kind := tag.Tag.Get("flavor")
-			f := field{Value: v, bytes: kind == "bytes", secret: kind == "secret"}
+			f := field{Value: v, bytes: kind == "bytes", secret: kind == "secret", texts: kind == "texts"}
 			fields[key] = append(fields[key], f)
 			if f.secret {
 				f.twin = true
@@ -176,6 +177,9 @@ func (d *decoder) assign(key string, dst field, v value) {
 			dst.SetString(v.text)
 		}
 		return
+	}
+	if dst.texts {
+		v = v.asList()
 	}
 	v, err := v.read()
 	if err == nil && v.text == "" && v.kind <= scalar {

@@ -30,6 +30,7 @@
 // structs, slices (nulls are dropped; an empty list is not nil) and maps of these. A second tag adds to that:
 //
 //	flavor:"bytes"   an int64 that reads 1024, 64MiB or 1.5GB
+//	flavor:"texts"   a slice of strings that reads one text alone as a list of that
 //	flavor:"secret"  a string that is never shown, and may come from the file that the key with _file appended names
 package flavors
 

@@ -29,6 +29,9 @@ type settings struct {
 	Drain       time.Duration       `yaml:"drain_timeout"`
 	MaxSize     int64               `yaml:"max_size" flavor:"bytes"`
 	Origins     []string            `yaml:"origins"`
+	Hosts       []string            `yaml:"hosts" flavor:"texts"`
+	Proxies     []string            `yaml:"proxies" flavor:"texts"`
+	Agents      []string            `yaml:"agents" flavor:"texts"`
 	Labels      map[string]string   `yaml:"labels"`
 	Endpoints   []endpoint          `yaml:"endpoints"`
 	Rules       []rule              `yaml:"rules"`

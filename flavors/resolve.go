@@ -70,6 +70,17 @@ func (v value) read() (value, error) {
 	return *v.typed, nil
 }
 
+// asList returns v as a field sees it that is a list, and for which one text alone will do.
+func (v value) asList() value {
+	if v.kind == raw && v.err == nil && v.typed.kind == list {
+		return *v.typed
+	}
+	if v.text == "" || v.kind != raw && v.kind != scalar {
+		return v
+	}
+	return value{origin: v.origin, kind: list, list: []value{v}}
+}
+
 // A report collects the problems of a flavor, each of them once.
 type report struct {
 	file  string

@@ -35,9 +35,10 @@ func rooms() map[string][]string {
 		"registry":           {"drivers", "index"},
 		"legacy":             {"drivers", "registry"},
 		"access":             {},
+		"certs":              {},
 		"server":             {"access", "registry"},
 		"cmd/parfait": {"", "flavors", "drivers", "drivers/local", "drivers/mem", "drivers/s3", "drivers/gcs", "drivers/swift", "drivers/gocloud",
-			"access", "index", "legacy", "registry", "server"},
+			"access", "certs", "index", "legacy", "registry", "server"},
 		"integration":         {"integration/harness"},
 		"integration/harness": {},
 		"integration/images":  {"integration/harness"},
@@ -59,7 +60,7 @@ func TestImports(t *testing.T) {
 			if ours = strings.TrimPrefix(ours, "/"); ok && !slices.Contains(allowed, ours) {
 				t.Errorf("package %q imports %q", room, ours)
 			}
-			if path == "net/http" && slices.Contains([]string{"access", "flavors", "index", "legacy", "registry", "drivers", "drivers/local", "drivers/mem"}, room) {
+			if path == "net/http" && slices.Contains([]string{"access", "certs", "flavors", "index", "legacy", "registry", "drivers", "drivers/local", "drivers/mem"}, room) {
 				t.Errorf("package %q knows nothing of HTTP, but imports net/http", room)
 			}
 			if path == "database/sql" && room != "index" {

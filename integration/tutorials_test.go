@@ -358,11 +358,11 @@ func TestHTTPSClient(t *testing.T) {
 	newWire(t, s.URL).ask(200, "GET", "/v2/", nil)
 }
 
-// TestBehindNginx sends what nginx passes on when it has ended TLS and checked the password.
+// TestBehindNginx sends what nginx passes on when it has ended TLS and checked the password, and looks at the Location.
 func TestBehindNginx(t *testing.T) {
 	const host = "registry.example.com"
 	for env, want := range map[string]string{
-		"REGISTRY_HTTP_HOST=":                "http://" + host + "/v2/",
+		"REGISTRY_HTTP_HOST=":                "/v2/", // nobody says by which scheme the client came
 		"REGISTRY_HTTP_HOST=https://" + host: "https://" + host + "/v2/",
 		"REGISTRY_HTTP_RELATIVEURLS=true":    "/v2/",
 		"REGISTRY_HTTP_HOST=https://hub.org": "https://hub.org/v2/",

@@ -31,6 +31,9 @@ func (r *Registry) OpenBlob(ctx context.Context, b Blob) BlobReader {
 	return BlobReader{drivers.NewReader(ctx, r.store, blobKey(b.Digest), b.Size)}
 }
 
+// BlobKey returns the key under which the store has a blob, for those who serve from the store beside the registry.
+func (r *Registry) BlobKey(b Blob) string { return blobKey(b.Digest) }
+
 // BlobURL returns a URL under which the back end itself serves the blob to a GET or HEAD. ok is false if the client
 // is to get it from here.
 func (r *Registry) BlobURL(ctx context.Context, b Blob, method string) (url string, ok bool, err error) {

@@ -1,6 +1,9 @@
 package registry
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // A Code is one of the error codes of the distribution-spec (code-1 to code-14), or of those that registries have
 // used beside them for ten years.
@@ -29,6 +32,9 @@ const (
 	StoreFull               Code = "STORE_FULL"                // no space left
 	Unknown                 Code = "UNKNOWN"                   // a fault of the registry; the log has the cause
 )
+
+// ErrTooLarge is wrapped in the Error of a blob that is longer than the configuration allows, whose code is SIZE_INVALID.
+var ErrTooLarge = errors.New("too large")
 
 // An Error is what a client did wrong, or what it has to be told, in the words of the distribution-spec. Errors of
 // other types are faults of the registry itself.

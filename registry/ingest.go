@@ -94,3 +94,35 @@ func bodyError(err error) error {
 	}
 	return &Error{Code: BlobUploadInvalid, Message: "the upload was cut short", Err: fmt.Errorf("read the body: %w", err)}
 }
+
+// bound returns c such that it fails once the blob, which has size bytes already, is longer than it may be.
+func (r *Registry) bound(c Chunk, size int64) (Chunk, error) {
+	most := r.cfg.MaxBlobSize
+	if most <= 0 {
+		return c, nil
+	}
+	b := &boundedReader{Reader: c.Body, left: most - size, most: most}
+	if c.Length > b.left {
+		return c, b.tooLarge()
+	}
+	c.Body = b
+	return c, nil
+}
+
+// A boundedReader fails instead of reading on.
+type boundedReader struct {
+	io.Reader
+	left, most int64 // bytes: until it fails, and of the blob
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, b.tooLarge()
+	}
+	return n, err
+}
+
+func (b *boundedReader) tooLarge() error {
+	return &Error{Code: SizeInvalid, Message: fmt.Sprintf("the blob is longer than %d bytes", b.most), Err: ErrTooLarge}
+}

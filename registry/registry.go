@@ -28,6 +28,8 @@ type Config struct {
 	UploadTTL time.Duration `yaml:"upload_ttl"`
 	// MaxManifestSize bounds a manifest, in bytes. Default 4MiB, what the distribution-spec asks for at least.
 	MaxManifestSize int64 `yaml:"max_manifest_size" flavor:"bytes"`
+	// MaxBlobSize bounds a blob that is pushed, in bytes. Default: any size.
+	MaxBlobSize int64 `yaml:"max_blob_size" flavor:"bytes"`
 	// DeleteDisabled refuses to delete tags, manifests and blobs.
 	DeleteDisabled bool `yaml:"delete_disabled"`
 	// Redirect sends clients to the back end for blobs, if the back end can sign URLs.

@@ -68,6 +68,10 @@ func (r *Registry) receive(ctx context.Context, s index.Session, c Chunk) (index
 		return s, &Error{Code: RangeInvalid,
 			Message: fmt.Sprintf("the chunk begins at byte %d, but upload %s goes on at byte %d", c.Start, s.ID, s.Size)}
 	}
+	c, err := r.bound(c, s.Size)
+	if err != nil {
+		return s, err
+	}
 	if !whole(s) || c.Length > heldMax-s.Size {
 		return r.stage(ctx, s, c)
 	}
@@ -213,6 +217,10 @@ func (r *Registry) PushBlob(ctx context.Context, repo Name, d digest.Digest, c C
 // storeDirect streams a whole blob to its place, and commits it there if it has the digest d. If the store has it
 // already, the bytes are only looked at.
 func (r *Registry) storeDirect(ctx context.Context, d digest.Digest, c Chunk, stored bool) (Blob, error) {
+	c, err := r.bound(c, 0)
+	if err != nil {
+		return Blob{}, err
+	}
 	h := d.Algorithm().Hash()
 	if stored {
 		n, err := c.writeTo(io.Discard, h)

@@ -81,14 +81,14 @@ func (s *Server) authorize(w *response, r *http.Request, scope scope, name strin
 func (s *Server) client(r *http.Request) (access.Client, error) {
 	headers := r.Header["Authorization"]
 	if len(headers) == 0 {
-		return s.guard.Anonymous(), nil
+		return s.silent(r)
 	}
 	if len(headers) > 1 {
 		return access.Client{}, fmt.Errorf("%d Authorization headers: %w", len(headers), access.ErrCredentials)
 	}
 	if user, password, ok := r.BasicAuth(); ok {
 		if user == "" && password == "" {
-			return s.guard.Anonymous(), nil // how podman and skopeo answer a challenge without having logged in
+			return s.silent(r) // how podman and skopeo answer a challenge without having logged in
 		}
 		return s.guard.Login(r.Context(), user, password)
 	}
@@ -96,6 +96,15 @@ func (s *Server) client(r *http.Request) (access.Client, error) {
 		return s.guard.Token(r.Context(), token)
 	}
 	return access.Client{}, fmt.Errorf("an Authorization header of another kind: %w", access.ErrCredentials)
+}
+
+// silent returns who sends a request that says nothing of that itself: whoever its certificate is of, if TLS has verified
+// one.
+func (s *Server) silent(r *http.Request) (access.Client, error) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return s.guard.Anonymous(), nil
+	}
+	return s.guard.Certificate(r.TLS.VerifiedChains[0][0])
 }
 
 // bearer returns the token of an Authorization header, if it has one.
@@ -115,9 +124,9 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request, need access.S
 	switch {
 	case realm != "":
 	case c.Path != "":
-		realm = s.url(r, "https://", c.Path)
+		realm = s.url(w, r, "https://", c.Path)
 	default:
-		realm = s.url(r, "http://", tokenPath)
+		realm = s.url(w, r, "http://", tokenPath)
 	}
 	header := `Bearer realm="` + realm + `",service="` + c.Service + `"`
 	if scope := need.String(); len(need.Actions) > 0 && quotable(scope) {

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/registry"
 )
@@ -81,6 +83,41 @@ func BenchmarkAuth(b *testing.B) {
 	token := h.get("alice", "scope=repository:alice/app:pull")
 	b.Run("password", func(b *testing.B) { benchmark(b, h.server, "GET", path, as("alice")...) })
 	b.Run("token", func(b *testing.B) { benchmark(b, h.server, "GET", path, token.header()...) })
+}
+
+// BenchmarkPasswordRatio has two servers, one that asks for passwords and one that does not, answer in turns. The ratio is
+// the rate of the first to that of the second.
+func BenchmarkPasswordRatio(b *testing.B) {
+	log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	h := openWith(b, mem.New(), Config{}, registry.Config{}, new(journal), log)
+	h.pushImage("alice/app", "v1", pattern(2048))
+	free := h.web
+	h.lock(access.Config{}, "alice")
+	ask := func(web *httptest.Server, header ...string) time.Duration {
+		start := time.Now()
+		req, err := http.NewRequest("GET", web.URL+"/v2/alice/app/manifests/v1", nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := web.Client().Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			b.Fatalf("got %d, %v", resp.StatusCode, err)
+		}
+		resp.Body.Close()
+		return time.Since(start)
+	}
+	var off, on time.Duration
+	for b.Loop() {
+		off += ask(free)
+		on += ask(h.web, as("alice")...)
+	}
+	b.ReportMetric(float64(off)/float64(on), "ratio")
 }
 
 func BenchmarkHeadBlob(b *testing.B) {

@@ -73,6 +73,9 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return nil
 	}
+	if rw := wrap(w); s.accelerates(rw) {
+		return s.accelBlob(rw, r, b)
+	}
 	ranges, err := requestRanges(r, d, b.Size)
 	if err != nil {
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))

@@ -44,7 +44,7 @@ var statuses = map[registry.Code]int{
 // statusClientGone is in the log in the place of the status that nobody received.
 const statusClientGone = 499
 
-// retryAfter is what 429 and 503 propose, in seconds.
+// retryAfter is what is proposed, in seconds, where nothing better is known.
 const retryAfter = "5"
 
 // errDraining is the answer to new work while the server drains.
@@ -100,7 +100,7 @@ func (s *Server) writeError(w *response, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // cuts the connection, so that the client does not take a part for the whole
 	}
 	h := w.Header()
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+	if status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", retryAfter)
 	}
 	h["Content-Type"] = []string{"application/json"}
@@ -116,6 +116,9 @@ func (s *Server) writeError(w *response, r *http.Request, err error) {
 
 // gone reports whether err means that the client left.
 func gone(r *http.Request, err error) bool {
+	if errors.Is(err, errSlow) {
+		return false // it was sent away
+	}
 	if _, ok := errors.AsType[*sendError](err); ok {
 		return true
 	}
@@ -140,6 +143,14 @@ func cut(err error) bool {
 func describe(err error) (int, registry.Errors) {
 	if e, ok := errors.AsType[*statusError](err); ok {
 		return e.status, registry.Errors{e.err}
+	}
+	if e, ok := errors.AsType[*registry.Error](err); ok {
+		switch {
+		case errors.Is(err, errSlow):
+			return http.StatusRequestTimeout, registry.Errors{e}
+		case errors.Is(err, registry.ErrTooLarge):
+			return http.StatusRequestEntityTooLarge, registry.Errors{e}
+		}
 	}
 	if e, ok := errors.AsType[*readError](err); ok {
 		return http.StatusBadRequest, registry.Errors{{Code: registry.SizeInvalid, Message: e.Error()}}

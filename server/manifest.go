@@ -78,7 +78,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := w.Header()
-	h.Set("Location", s.location(r, "/v2/"+string(repo)+"/manifests/"+m.Digest.String()))
+	h.Set("Location", s.location(w, r, "/v2/"+string(repo)+"/manifests/"+m.Digest.String()))
 	h.Set("Docker-Content-Digest", m.Digest.String())
 	if m.Subject != "" {
 		h.Set("OCI-Subject", m.Subject.String()) // the client need not keep a referrers tag

@@ -27,6 +27,7 @@ func chain(h http.Handler, outermostFirst ...middleware) http.Handler {
 type response struct {
 	http.ResponseWriter
 	client access.Client // who asked, once that is known
+	origin origin        // how he came
 	status int           // 0 until the header is written
 	bytes  int64         // of the body
 	err    error         // why the request failed, unless that is in the log already
@@ -110,7 +111,7 @@ func (s *Server) logRequest(w *response, r *http.Request, start time.Time) {
 		slog.Int("status", status),
 		slog.Int64("bytes", w.bytes),
 		slog.Duration("duration", time.Since(start)),
-		slog.String("remote", r.RemoteAddr),
+		slog.String("remote", w.remote(r)),
 		slog.String("user_agent", clip(r.UserAgent())),
 	)
 	if user := w.client.User(); user != "" {

@@ -163,7 +163,11 @@ func routePath(u *url.URL) (path string, escaped bool) {
 // dispatch hands a request to its route.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	rw := wrap(w)
-	if err := s.serve(rw, r); err != nil {
+	err := s.serve(rw, r)
+	if s.cfg.Audit != nil {
+		s.audit(rw, r, err)
+	}
+	if err != nil {
 		s.writeError(rw, r, err)
 	}
 }
@@ -180,9 +184,20 @@ func (s *Server) serve(w *response, r *http.Request) error {
 		return &registry.Error{Code: registry.Unsupported,
 			Message: fmt.Sprintf("method %.20q is not allowed here: use %s", r.Method, e.allow)}
 	}
+	if r.ContentLength != 0 {
+		defer s.bePatient(w, r)()
+	}
 	if err := s.authorize(w, r, rt.scope, name); err != nil {
 		return err
 	}
+	if err := s.limitUser(w); err != nil {
+		return err
+	}
+	done, err := s.limitUploads(w, r, rt.scope)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if e.prefix != "" {
 		r.SetPathValue("name", name) // with its escapes, if any: no name has a %
 	}

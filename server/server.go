@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 
@@ -28,6 +29,8 @@ type Server struct {
 	router  router
 	handler http.Handler
 	html    *template.Template
+	trusted []netip.Prefix // where proxies are whose word is taken
+	limits  limits
 
 	draining atomic.Bool
 	inFlight atomic.Int64
@@ -47,14 +50,28 @@ func New(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logg
 		html:  template.Must(template.New("index").Parse(indexHTML)),
 		idle:  make(chan struct{}, 1),
 	}
+	s.trusted, _ = parseProxies(cfg.TrustedProxies) // Config.Check tells mistakes
+	s.limits = newLimits(s.cfg)
 	s.router = newRouter(s.routes())
-	s.handler = chain(http.HandlerFunc(s.dispatch),
-		s.logAccess, // outermost: sees how every request ended
-		s.recoverPanics,
-		setCommonHeaders,
-		s.refuseWhileDraining,
-	)
+	s.handler = chain(http.HandlerFunc(s.dispatch), s.middleware()...)
 	return s
+}
+
+// middleware lists what every request passes, outermost first. What is off costs nothing.
+func (s *Server) middleware() []middleware {
+	all := []middleware{
+		s.logAccess, // sees how every request ended
+		s.recoverPanics,
+		s.readProxies,
+		setCommonHeaders,
+	}
+	if len(s.cfg.CORS.Origins) > 0 {
+		all = append(all, s.answerOrigins)
+	}
+	if s.limits.addresses != nil {
+		all = append(all, s.limitAddresses)
+	}
+	return append(all, s.refuseWhileDraining)
 }
 
 // ServeHTTP answers one request.
@@ -76,18 +93,24 @@ func (s *Server) Wait(ctx context.Context) error {
 	return nil
 }
 
-// location makes path into what a Location header holds. It never has a query, which not every client keeps.
-func (s *Server) location(r *http.Request, path string) string {
-	if s.cfg.HTTPRelativeURLs {
+// location makes path into what a Location header holds. It never has a query, which not every client keeps. Behind a proxy
+// that does not say by which scheme it was asked, it is the path: that is right whatever the scheme.
+func (s *Server) location(w http.ResponseWriter, r *http.Request, path string) string {
+	o := wrap(w).origin
+	if s.cfg.HTTPRelativeURLs || o.proxied && o.scheme == "" && !strings.Contains(s.cfg.HTTPHost, "://") {
 		return path
 	}
-	return s.url(r, "http://", path)
+	return s.url(w, r, "http://", path)
 }
 
 // url makes path a URL on the host by which clients reach the registry. The scheme is plain if nothing else is known.
-func (s *Server) url(r *http.Request, plain, path string) string {
+func (s *Server) url(w http.ResponseWriter, r *http.Request, plain, path string) string {
+	o := wrap(w).origin
 	scheme := plain
-	if r.TLS != nil {
+	switch {
+	case o.scheme != "":
+		scheme = o.scheme
+	case r.TLS != nil:
 		scheme = "https://"
 	}
 	switch host := strings.TrimRight(s.cfg.HTTPHost, "/"); {
@@ -95,6 +118,8 @@ func (s *Server) url(r *http.Request, plain, path string) string {
 		return host + path
 	case host != "":
 		return scheme + host + path
+	case o.host != "":
+		return scheme + o.host + path
 	case r.Host == "": // HTTP/1.0
 		return path
 	default:

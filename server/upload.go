@@ -206,20 +206,20 @@ func (s *Server) refuseChunk(w http.ResponseWriter, r *http.Request, repo regist
 	if e != nil {
 		return e
 	}
-	s.setSession(w.Header(), r, repo, session)
+	s.setSession(w, r, repo, session)
 	return err
 }
 
 // answerSession tells a client where it and its session are.
 func (s *Server) answerSession(w http.ResponseWriter, r *http.Request, repo registry.Name, session registry.Session, status int) {
-	h := w.Header()
-	s.setSession(h, r, repo, session)
-	h.Set("Content-Length", "0")
+	s.setSession(w, r, repo, session)
+	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(status)
 }
 
-func (s *Server) setSession(h http.Header, r *http.Request, repo registry.Name, session registry.Session) {
-	h.Set("Location", s.location(r, "/v2/"+string(repo)+"/blobs/uploads/"+session.ID))
+func (s *Server) setSession(w http.ResponseWriter, r *http.Request, repo registry.Name, session registry.Session) {
+	h := w.Header()
+	h.Set("Location", s.location(w, r, "/v2/"+string(repo)+"/blobs/uploads/"+session.ID))
 	h.Set("Range", "0-"+strconv.FormatInt(max(session.Size-1, 0), 10)) // there is no other way to say none
 	h.Set("Docker-Upload-Uuid", session.ID)
 }
@@ -227,7 +227,7 @@ func (s *Server) setSession(h http.Header, r *http.Request, repo registry.Name, 
 // created tells a client where its blob is now.
 func (s *Server) created(w http.ResponseWriter, r *http.Request, repo registry.Name, d digest.Digest) {
 	h := w.Header()
-	h.Set("Location", s.location(r, "/v2/"+string(repo)+"/blobs/"+d.String()))
+	h.Set("Location", s.location(w, r, "/v2/"+string(repo)+"/blobs/"+d.String()))
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusCreated)

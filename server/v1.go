@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"math"
@@ -27,7 +28,7 @@ const htmlPage = 50
 // root tells a person who asks for / what answers here: a browser with a page, anything else with the issue line of
 // the original registry.
 func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Vary", "Accept")
+	w.Header().Add("Vary", "Accept")
 	for _, accept := range r.Header["Accept"] {
 		if strings.Contains(accept, "text/html") {
 			return s.writePage(w, r)
@@ -42,7 +43,7 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) writePage(w http.ResponseWriter, r *http.Request) error {
 	client := wrap(w).client
 	mayList := client.May(access.Search())
-	host := r.Host
+	host := cmp.Or(wrap(w).origin.host, r.Host)
 	if s.cfg.HTTPHost != "" {
 		host = strings.TrimRight(s.cfg.HTTPHost, "/")
 		if _, rest, ok := strings.Cut(host, "://"); ok {

@@ -11,9 +11,8 @@ func obsolete() map[string]string {
 		"email_exceptions.smtp_host": "errors are not mailed: watch the log for lines of the level error",
 		"smtp_host":                  "errors are not mailed: watch the log for lines of the level error",
 		"bugsnag":                    "errors are not sent to Bugsnag: watch the log for lines of the level error",
-		"cors.origins":               "cross-origin requests are not answered: let a proxy add the headers",
+		"cors.resources":             "every path is the same to scripts of other sites",
 		"privileged_key":             "signed requests are not known: let a proxy decide who may do what",
-		"nginx_x_accel_redirect":     "blobs are served directly",
 		"registry_endpoints":         "clients find this registry by the name they ask for",
 		"cloudfront.base":            "redirects are signed by the store itself: see storage_redirect",
 		"boto_proxy":                 "use the environment variable HTTPS_PROXY",
@@ -22,7 +21,7 @@ func obsolete() map[string]string {
 	}
 	for _, key := range []string{
 		"sqlalchemy_index_database", "standalone", "index_endpoint", "disable_token_auth", "mirroring", "cache", "cache_lru",
-		"email_exceptions", "cors", "cloudfront", "from_addr", "to_addr", "smtp_port", "smtp_login", "smtp_password", "smtp_secure",
+		"email_exceptions", "cors.always_send", "cors.automatic_options", "cors.vary_header", "cloudfront", "from_addr", "to_addr", "smtp_port", "smtp_login", "smtp_password", "smtp_secure",
 		"auth_htpasswd_realm", "auth_htpasswd_path", "storage_alternate",
 		"boto_debug", "boto_proxy_port", "boto_proxy_user", "boto_proxy_pass",
 		"elliptics_nodes", "elliptics_wait_timeout", "elliptics_check_timeout", "elliptics_io_thread_num", "elliptics_net_thread_num",

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/parfait-registry/parfait/access"
+	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -33,14 +34,14 @@ ends it at once.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), s, cmd.ErrOrStderr())
+			return serve(cmd.Context(), s, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }
 
 // serve opens everything, in an order in which nothing listens before all that the operator can have wrong is known
 // to be right, and serves until ctx ends.
-func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
+func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err error) {
 	log := s.logger(stderr)
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {
@@ -52,8 +53,19 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 		return err
 	}
 
+	encryption, err := certs.Open(s.certs, log)
+	if err != nil {
+		return err
+	}
+
 	cfg := s.server.WithDefaults()
 	cfg.Version = buildVersion()
+	audit, auditEnd, err := s.audit.open(stdout, stderr, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
+	cfg.Audit = audit
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("http_addr: %w", err)
@@ -69,16 +81,11 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 
 	tune()
 	handler := server.New(cfg, reg, guard, log)
-	web := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 30 * time.Second, // bodies may take as long as they do
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	web := newWeb(cfg, handler, encryption, log)
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(listener) }()
-	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "version", cfg.Version)
+	go func() { ended <- listenOn(web, listener) }()
+	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "tls", encryption != nil,
+		"version", cfg.Version)
 	select {
 	case err := <-ended:
 		return failed(err)

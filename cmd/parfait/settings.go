@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/parfait-registry/parfait"
 	"github.com/parfait-registry/parfait/access"
+	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
@@ -26,7 +29,9 @@ type options struct{ file, flavor string }
 // settings are a flavor, read.
 type settings struct {
 	process  processConfig
+	audit    auditConfig
 	server   server.Config
+	certs    certs.Config
 	access   access.Config
 	registry registry.Config
 	index    index.Config
@@ -98,17 +103,30 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	if _, err := s.level(); err != nil {
 		return nil, err
 	}
+	if _, files := s.end.config.(*local.Config); !files && s.server.NginxXAccelRedirect != "" {
+		s.server.NginxXAccelRedirect = ""
+		s.warnings = append(s.warnings, "nginx_x_accel_redirect has no effect: nginx can send files of storage: local alone; see storage_redirect")
+	}
 	switch s.process.LogFormat {
 	case "", "text", "json", "logstash":
 	default:
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
-	return s, s.access.Check()
+	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.checkUsersOfCertificates())
+}
+
+// checkUsersOfCertificates reports that users are to be told by certificates that nobody checks.
+func (s *settings) checkUsersOfCertificates() error {
+	if s.access.ByCertificate() && !s.certs.VerifiesClients() {
+		return errors.New("auth_certificate: no certificates of clients are verified: name those who sign them in http_tls_clientcas, " +
+			"and see http_tls_clientauth")
+	}
+	return nil
 }
 
 // structs are the homes of all keys.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.server, &s.access, &s.registry, &s.index}
+	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index}
 	for _, end := range s.ends {
 		if end.config != nil {
 			all = append(all, end.config)

@@ -27,7 +27,7 @@ type Config struct {
 	Secure bool `yaml:"gs_secure"`
 
 	// AccessKey and SecretKey are interoperability keys: see Interoperable.
-	AccessKey string `yaml:"gs_access_key"`
+	AccessKey string `yaml:"gs_access_key" flavor:"secret"`
 	SecretKey string `yaml:"gs_secret_key" flavor:"secret"`
 	// OAuth2 says to ignore the interoperability keys. Default: false.
 	OAuth2 bool `yaml:"oauth2"`

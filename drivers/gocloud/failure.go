@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -116,6 +117,9 @@ func status(err error) int {
 	return 0
 }
 
+// queries are those of URLs, which may hold credentials.
+var queries = regexp.MustCompile(`\?[^\s":]+`)
+
 // brief is err in one line, without what the libraries put around it.
 func brief(err error) error {
 	text := err.Error()
@@ -132,7 +136,7 @@ func brief(err error) error {
 		text = cause
 	}
 	const longest = 300
-	text = strings.Join(strings.Fields(text), " ")
+	text = queries.ReplaceAllString(strings.Join(strings.Fields(text), " "), "?…")
 	if len(text) > longest {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"
 	}

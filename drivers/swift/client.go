@@ -55,7 +55,7 @@ func newClient(cfg Config) (*client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("swift_cacert: %w", err)
 		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	return &client{
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
 func TestTools(t *testing.T) {
 	for name, args := range map[string]string{
 		"crane": "version", "oras": "version", "regbot": "version", "regctl": "version", "regsync": "version",
+		"pebble":   "-version",
 		"registry": "--version", "fake-gcs-server": "-help", "minio": "--version", "toxiproxy": "-version",
 		"versitygw": "--version", "docker-compose": "version",
 	} {

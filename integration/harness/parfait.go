@@ -1,13 +1,16 @@
 package harness
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Options say how to start Parfait. The zero Options serve a new folder with flavor dev of the built-in configuration.
@@ -19,6 +22,9 @@ type Options struct {
 	Env     []string // further NAME=value pairs, which win over the fields above
 	Args    []string // further arguments of serve
 	Ready   string   // path that answers 200 once the server serves; empty: /readyz
+
+	// TLS is how a client speaks to a server that Env or Config tells to speak TLS; nil: without.
+	TLS *tls.Config
 
 	// Wrap is a command that runs Parfait, such as strace and its arguments. Server.PID and its signals are then those
 	// of that command: `strace -D -f` leaves Parfait itself in that place.
@@ -36,9 +42,12 @@ func StartParfait(t testing.TB, o Options) *Server {
 		name:  "parfait",
 		args:  func(string) []string { return args },
 		env:   o.environment,
-		ready: answers(o.Ready),
+		ready: o.answers,
 	}, o.Addr)
 	s.Storage = o.Storage
+	if o.TLS != nil {
+		s.URL = "https://" + s.Addr
+	}
 	return s
 }
 
@@ -61,6 +70,23 @@ func RunParfait(t testing.TB, o Options, args ...string) (output string, status 
 		t.Fatal(err)
 	}
 	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// Answers says of a server whether it is ready.
+func (o *Options) answers(addr string) error {
+	if o.TLS == nil {
+		return answers(o.Ready)(addr)
+	}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: o.TLS}}
+	resp, err := client.Get("https://" + addr + o.Ready)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", o.Ready, resp.Status)
+	}
+	return nil
 }
 
 // Fill sets the defaults.

@@ -21,7 +21,7 @@ import (
 // A Server is a program that serves, in a process of its own. It ends with the test, and its log is shown if the test
 // failed. If this process dies before that, its servers die with it, on Linux.
 type Server struct {
-	URL     string // http://host:port
+	URL     string // http://host:port, or https
 	Addr    string // host:port
 	PID     int
 	Storage string // the folder it stores in

@@ -23,6 +23,8 @@ var tools = map[string]tool{
 	"helm":            {"helm.sh/helm/v3", "v3.22.0", "cmd/helm"},
 	"minio":           {"github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c", ""},
 	"oras":            {"oras.land/oras", "v1.3.3", "cmd/oras"},
+	"pebble":          {"github.com/letsencrypt/pebble/v2", "v2.8.0", "cmd/pebble"},
+	"pebble-dns":      {"github.com/letsencrypt/pebble/v2", "v2.8.0", "cmd/pebble-challtestsrv"},
 	"regbot":          {"github.com/regclient/regclient", "v0.11.7", "cmd/regbot"},
 	"regctl":          {"github.com/regclient/regclient", "v0.11.7", "cmd/regctl"},
 	"regsync":         {"github.com/regclient/regclient", "v0.11.7", "cmd/regsync"},
