@@ -44,9 +44,11 @@ type Config struct {
 // A DB is an open index. It is safe for concurrent use.
 type DB struct {
 	database
+	place   string
 	cache   *cache         // nil if other processes write to the database, too
 	young   *youngSessions // nil likewise
 	observe func(ctx context.Context, call string) error
+	fence   func() error // nil if every change may be made
 }
 
 // Open opens the database and makes its schema or brings it up to date. An SQLite file is locked, so that a second
@@ -58,6 +60,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 		db.observe = func(context.Context, string) error { return nil }
 	}
 	at, err := locate(cfg.Database)
+	db.place = at.place()
 	if err == nil && at.url != "" {
 		db.database, err = openPostgres(ctx, at.url, cfg.PoolSize, log)
 	} else if err == nil {
@@ -104,6 +107,11 @@ func (db *DB) ask(ctx context.Context, query string, args ...any) question {
 // update runs do, which changes a repository, in a transaction named call, and returns the facts that do has posted. It
 // is durable when update returns nil. do may run more than once.
 func (db *DB) update(ctx context.Context, call, repo string, do func(*tx) error) ([]Change, error) {
+	if db.fence != nil {
+		if err := db.fence(); err != nil {
+			return nil, err
+		}
+	}
 	var last *tx
 	err := db.commit(ctx, call, mode{durable: true}, func(t *tx) error {
 		last = t

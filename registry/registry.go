@@ -38,6 +38,9 @@ type Config struct {
 	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
 	// does it. Default 2m.
 	TakeOver time.Duration `yaml:"-"`
+
+	// LeaseLife is how long a process keeps the store after it was killed, from processes with other indexes. Default 1m.
+	LeaseLife time.Duration `yaml:"-"`
 }
 
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
@@ -47,22 +50,35 @@ type Registry struct {
 	index  *index.DB
 	log    *slog.Logger
 	outbox *outbox
+	lease  *lease
 	stop   context.CancelFunc // ends the background work
 	work   sync.WaitGroup
 }
 
-// Open returns a registry. First it brings the store up to date with the index, if no other process can be doing so,
-// or, if the index is empty, fills that from the store. The caller closes the registry, then db.
-func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
+// Open returns a registry. First it takes the store, which no other index may have then; the error wraps [ErrRefused] if
+// one has, or if the index is not of this store. Then it brings the store up to date with the index, if no other process
+// can be doing so, or, if the index is empty, fills that from the store. The caller closes the registry, then db.
+func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (_ *Registry, err error) {
 	cfg.UploadTTL = cmp.Or(cfg.UploadTTL, 24*time.Hour)
 	cfg.MaxManifestSize = cmp.Or(cfg.MaxManifestSize, 4<<20)
 	cfg.RedirectTTL = cmp.Or(cfg.RedirectTTL, 20*time.Minute)
 	cfg.TakeOver = cmp.Or(cfg.TakeOver, 2*time.Minute)
+	cfg.LeaseLife = cmp.Or(cfg.LeaseLife, leaseLife)
 	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
 	// Nobody syncs them again who finds them there.
 	if err := drivers.Sync(ctx, store); err != nil {
 		return nil, err
 	}
+	lease, _, err := takeLease(ctx, store, db, cfg.LeaseLife, false, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lease.release(ctx)
+		}
+	}()
+	db.Fence(lease.check)
 	empty, err := db.Empty(ctx)
 	if err != nil {
 		return nil, err
@@ -72,7 +88,7 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 			return nil, err
 		}
 	}
-	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
+	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db), lease: lease}
 	if db.Exclusive() {
 		if err := r.outbox.replay(ctx); err != nil {
 			return nil, err
@@ -102,11 +118,17 @@ func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Lo
 	return nil
 }
 
-// Close ends the background work, keeps the upload sessions, and brings the store up to date. Calls that run must have ended.
+// Close ends the background work, keeps the upload sessions, brings the store up to date, and gives it up. Calls that run
+// must have ended.
 func (r *Registry) Close(ctx context.Context) error {
 	r.stop()
 	r.work.Wait()
-	return errors.Join(r.index.SaveSessions(ctx), r.outbox.flush(ctx))
+	err := r.index.SaveSessions(ctx)
+	if r.lease.check() == nil {
+		err = errors.Join(err, r.outbox.flush(ctx))
+	}
+	r.lease.release(ctx)
+	return err
 }
 
 // Check reports whether store and index answer.
@@ -125,25 +147,32 @@ func (r *Registry) MaxManifestSize() int64 { return r.cfg.MaxManifestSize }
 
 // A job is work that is done from time to time.
 type job struct {
-	task  string // for the log
-	every time.Duration
-	now   <-chan struct{} // receives when it should be done sooner; nil if it never should
-	do    func(context.Context) error
+	task   string // for the log
+	every  time.Duration
+	now    <-chan struct{} // receives when it should be done sooner; nil if it never should
+	paused func() error    // it is not done while this returns an error
+	do     func(context.Context) error
 }
 
+// jobs are all the background work. What changes what clients see, or might want to, is paused with them by Writable;
+// what brings the store up to date only while the store may be another server's.
 func (r *Registry) jobs() []job {
 	jobs := []job{
-		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.outbox.flush},
-		{"expire uploads", min(time.Minute, r.cfg.UploadTTL), nil, r.expireUploads},
-		{"remove what crashes have left", 24 * time.Hour, nil, r.sweep},
+		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.lease.check, r.outbox.flush},
+		{"expire uploads", min(time.Minute, r.cfg.UploadTTL), nil, r.Writable, r.expireUploads},
+		{"remove what crashes have left", 24 * time.Hour, nil, r.Writable, r.sweep},
 	}
 	if !r.index.Exclusive() {
 		now := make(chan struct{}, 1)
 		now <- struct{}{}
-		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg.TakeOver / 2, now, r.takeOver})
+		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg.TakeOver / 2, now, r.lease.check, r.takeOver})
 	}
 	return jobs
 }
+
+// Writable returns an error unless clients may change something now. It has the code UNAVAILABLE if the store may be
+// another server's.
+func (r *Registry) Writable() error { return r.lease.check() }
 
 // repeat does a job until ctx ends.
 func (r *Registry) repeat(ctx context.Context, j job) {
@@ -155,6 +184,9 @@ func (r *Registry) repeat(ctx context.Context, j job) {
 			return
 		case <-tick.C:
 		case <-j.now:
+		}
+		if j.paused() != nil {
+			continue
 		}
 		if err := j.do(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			r.log.Error("background work failed, and will be tried again", "task", j.task, "err", err)

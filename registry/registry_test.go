@@ -97,6 +97,7 @@ func (f *fixture) close(t testing.TB) {
 // abandon ends the registry without bringing the store up to date, as a crash would.
 func (f *fixture) abandon(t testing.TB) {
 	t.Helper()
+	f.Abandon()
 	if err := f.db.Close(); err != nil {
 		t.Error(err)
 	}

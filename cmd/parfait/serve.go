@@ -54,18 +54,17 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 
 	cfg := s.server.WithDefaults()
 	cfg.Version = buildVersion()
+	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
+	reg, err := registry.Open(background, s.registry, store, db, log)
+	if err != nil {
+		return refused(err)
+	}
+	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("http_addr: %w", err)
 	}
 	defer listener.Close()
-
-	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
-	reg, err := registry.Open(background, s.registry, store, db, log)
-	if err != nil {
-		return failed(err)
-	}
-	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 
 	tune()
 	handler := server.New(cfg, reg, guard, log)
