@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,22 +28,28 @@ func newServe(o *options) *cobra.Command {
 		Short: "Serve the registry until SIGTERM",
 		Long: `Serve the registry until SIGTERM or SIGINT. Then requests that are under way are
 finished, for at most drain_timeout, while new ones get 503; a second signal
-ends it at once.`,
+ends it at once.
+
+SIGHUP has the configuration read again. What changes with it at once is all but
+the storage, the index, the address and the format of the log; the log tells.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := o.load()
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), s, cmd.ErrOrStderr())
+			return serve(cmd.Context(), s, o.load, cmd.ErrOrStderr())
 		},
 	}
 }
 
 // serve opens everything, in an order in which nothing listens before all that the operator can have wrong is known
-// to be right, and serves until ctx ends.
-func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
-	log := s.logger(stderr)
+// to be right, and serves until ctx ends. again reads the settings again.
+func serve(ctx context.Context, s *settings, again func() (*settings, error), stderr io.Writer) (err error) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	log, level := s.adjustableLogger(stderr)
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {
 		return err
@@ -52,8 +60,8 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 		return err
 	}
 
+	s.server.Version = buildVersion()
 	cfg := s.server.WithDefaults()
-	cfg.Version = buildVersion()
 	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
 	reg, err := registry.Open(background, s.registry, store, db, log)
 	if err != nil {
@@ -67,9 +75,10 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	defer listener.Close()
 
 	tune()
-	handler := server.New(cfg, reg, guard, log)
+	live := &service{settings: s, again: again, keys: db, registry: reg, log: log, level: level}
+	live.handler.Store(server.New(cfg, reg, guard, log))
 	web := &http.Server{
-		Handler:           handler,
+		Handler:           live,
 		ReadHeaderTimeout: 30 * time.Second, // bodies may take as long as they do
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -77,12 +86,17 @@ func serve(ctx context.Context, s *settings, stderr io.Writer) (err error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(listener) }()
-	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "version", cfg.Version)
-	select {
-	case err := <-ended:
-		return failed(err)
-	case <-ctx.Done():
-		return failed(drain(background, web, handler, cfg.DrainTimeout, log))
+	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage,
+		"read_only", s.registry.ReadOnly, "version", cfg.Version)
+	for {
+		select {
+		case err := <-ended:
+			return failed(err)
+		case <-hup:
+			live.reload(background)
+		case <-ctx.Done():
+			return failed(drain(background, web, live.handler.Load(), s.server.WithDefaults().DrainTimeout, log))
+		}
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -106,12 +108,12 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	return s, s.access.Check()
 }
 
-// structs are the homes of all keys.
+// structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
 	all := []any{&s.process, &s.server, &s.access, &s.registry, &s.index}
-	for _, end := range s.ends {
-		if end.config != nil {
-			all = append(all, end.config)
+	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
+		if config := s.ends[name].config; config != nil {
+			all = append(all, config)
 		}
 	}
 	return all
@@ -137,9 +139,15 @@ func (s *settings) level() (slog.Level, error) {
 
 // logger writes to w as the flavor has it, beginning with what is to be said of the flavor itself.
 func (s *settings) logger(w io.Writer) *slog.Logger {
-	level, err := s.level()
-	if err != nil {
-		level = slog.LevelInfo // read has refused it
+	log, _ := s.adjustableLogger(w)
+	return log
+}
+
+// adjustableLogger is logger with what sets its level.
+func (s *settings) adjustableLogger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	if l, err := s.level(); err == nil { // else read has refused it
+		level.Set(l)
 	}
 	var log *slog.Logger
 	if s.process.LogFormat == "text" || s.process.LogFormat == "" && isTerminal(w) {
@@ -150,7 +158,7 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}
-	return log
+	return log, level
 }
 
 // inSeconds writes durations as programs want them: JSON would have nanoseconds.
