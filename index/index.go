@@ -33,6 +33,14 @@ type Config struct {
 	// closed, fit for a store in memory.
 	Database string `yaml:"index_database"`
 
+	// OldDatabase is what a file of docker-registry names for its search, as SQLAlchemy writes it. It counts like Database
+	// if that is empty and Default is not, unless it is what the files of docker-registry come with, a database in
+	// memory, one of another kind, or one that docker-registry has made: these are left alone.
+	OldDatabase string `yaml:"sqlalchemy_index_database"`
+
+	// Default is the Database where neither names one.
+	Default string `yaml:"-"`
+
 	// PoolSize bounds the connections to PostgreSQL. Default 16.
 	PoolSize int `yaml:"index_pool_size"`
 
@@ -59,7 +67,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 	if db.observe == nil {
 		db.observe = func(context.Context, string) error { return nil }
 	}
-	at, err := locate(cfg.Database)
+	database, key := cfg.choose(ctx, log)
+	at, err := locate(database)
 	db.place = at.place()
 	if err == nil && at.url != "" {
 		db.database, err = openPostgres(ctx, at.url, cfg.PoolSize, log)
@@ -70,7 +79,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("index_database: %w", err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return db, nil
 }

@@ -190,7 +190,7 @@ func (s *settings) openStore(ctx context.Context, log *slog.Logger) (drivers.Dri
 		return nil, nil, err
 	}
 	cfg := s.index
-	cfg.Database = cmp.Or(cfg.Database, s.end.index())
+	cfg.Default = s.end.index()
 	db, err := index.Open(ctx, cfg, log)
 	return store, db, err
 }
