@@ -1,8 +1,8 @@
 // Package drivers defines what a storage back end has to do, and the little that is built on top of it.
 //
 // A [Driver] stores objects under keys. It knows nothing of digests, repositories or HTTP. Callers that can use more
-// than the five verbs ask for a capability with [As], or call [Compose], [DeleteAll], [Stage] and [Sync], which fall
-// back to the five verbs where a back end has no better way.
+// than the five verbs ask for a capability with [As], or call [Compose], [DeleteAll], [PutNew], [Stage] and [Sync],
+// which fall back to the five verbs where a back end has no better way.
 //
 // A new back end is one folder below this one, one line in the map of cmd/parfait, and a test that hands it to
 // drivertest.Run.
@@ -10,6 +10,7 @@ package drivers
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -94,6 +95,16 @@ type Stager interface {
 // age ago may be somebody's work, and stays. It returns how many things it has removed.
 type Sweeper interface {
 	Sweep(ctx context.Context, age time.Duration) (int, error)
+}
+
+// ErrLocked says that another process has a lock.
+var ErrLocked = errors.New("locked by another process")
+
+// A Locker has locks that end with the process that holds them. Lock takes the one at key, alone or with all others that
+// want to share it, until it is closed; the error wraps [ErrLocked] if another process has it, and says
+// [errors.ErrUnsupported] where there are no locks. There may be an object at key from then on.
+type Locker interface {
+	Lock(ctx context.Context, key string, shared bool) (io.Closer, error)
 }
 
 // As finds the capability T in d or in a driver that d wraps. Wrappers that may be bypassed without harm show what

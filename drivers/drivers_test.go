@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parfait-registry/parfait/drivers"
@@ -68,6 +70,40 @@ func TestFallbacks_Unsupported(t *testing.T) {
 	}
 	if _, err := d.Stat(t.Context(), "a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("stat of a deleted object: got error %v", err)
+	}
+}
+
+// TestPutNew has several clients make one object at the same time, with the capability and without.
+func TestPutNew(t *testing.T) {
+	for name, d := range map[string]drivers.Driver{"capable": mem.New(), "five verbs": fiveVerbs{mem.New()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var clients sync.WaitGroup
+				made := make(chan string, 10)
+				for i := range cap(made) {
+					clients.Go(func() {
+						data := fmt.Sprint("data of ", i)
+						switch err := drivers.PutNew(t.Context(), d, "lease", []byte(data)); {
+						case err == nil:
+							made <- data
+						case !errors.Is(err, fs.ErrExist):
+							t.Error(err)
+						}
+					})
+				}
+				clients.Wait()
+				if len(made) != 1 {
+					t.Fatalf("%d of %d have made it", len(made), cap(made))
+				}
+				want := <-made
+				if err := drivers.PutNew(t.Context(), d, "lease", []byte("late")); !errors.Is(err, fs.ErrExist) {
+					t.Errorf("got %v, want ErrExist", err)
+				}
+				if got, err := drivers.ReadAll(t.Context(), d, "lease", 100); string(got) != want || err != nil {
+					t.Errorf("got %q, %v, want %q", got, err, want)
+				}
+			})
+		})
 	}
 }
 

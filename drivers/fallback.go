@@ -1,10 +1,13 @@
 package drivers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -113,6 +116,43 @@ func ReadAll(ctx context.Context, d Driver, key string, limit int64) ([]byte, er
 func Put(ctx context.Context, d Driver, key string, data []byte) error {
 	w, err := d.Create(ctx, key)
 	return put(w, err, data)
+}
+
+// settleNew is how long [PutNew] waits for others to write what they were about to write when it looked.
+const settleNew = 2 * time.Second
+
+// PutNew stores data, which has to be unlike anybody else's, at key if there is no object; else the error is
+// [io/fs.ErrExist]. It is durable when PutNew returns nil.
+//
+// Where the back end is no [ConditionalCreator], PutNew looks whether there is an object, writes its own, waits for two
+// seconds, and looks again: of several that come at the same time the last one to write has made the object. Who is held
+// up for longer than that between the look and the write replaces it, which its maker finds when it reads it again.
+func PutNew(ctx context.Context, d Driver, key string, data []byte) error {
+	if c, ok := As[ConditionalCreator](d); ok {
+		w, err := c.CreateNew(ctx, key)
+		if err = put(w, err, data); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	exists := fmt.Errorf("create %q: %w", key, fs.ErrExist)
+	if _, err := d.Stat(ctx, key); err == nil {
+		return exists
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := Put(ctx, d, key, data); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(settleNew):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	got, err := ReadAll(ctx, d, key, int64(len(data)))
+	if err != nil || !bytes.Equal(got, data) {
+		return errors.Join(exists, err)
+	}
+	return nil
 }
 
 // StagePut stores data at key as [Stage] does: visible to everyone when it returns nil, durable after the next

@@ -192,6 +192,8 @@ func (d *decoder) assign(key string, dst field, v value) {
 		d.slice(key, dst, v)
 	case dst.Kind() == reflect.Map && v.kind == group:
 		d.table(key, dst, v)
+	case dst.Kind() == reflect.Bool && v.kind == group && len(v.group) == 1 && v.group[0].key == "enabled":
+		d.assign(key+".enabled", dst, v.group[0].value) // as registry:2 writes switches
 	default:
 		want, ok := setScalar(dst, v)
 		if !ok {

@@ -33,6 +33,14 @@ type Config struct {
 	// closed, fit for a store in memory.
 	Database string `yaml:"index_database"`
 
+	// OldDatabase is what a file of docker-registry names for its search, as SQLAlchemy writes it. It counts like Database
+	// if that is empty and Default is not, unless it is what the files of docker-registry come with, a database in
+	// memory, one of another kind, or one that docker-registry has made: these are left alone.
+	OldDatabase string `yaml:"sqlalchemy_index_database"`
+
+	// Default is the Database where neither names one.
+	Default string `yaml:"-"`
+
 	// PoolSize bounds the connections to PostgreSQL. Default 16.
 	PoolSize int `yaml:"index_pool_size"`
 
@@ -44,9 +52,11 @@ type Config struct {
 // A DB is an open index. It is safe for concurrent use.
 type DB struct {
 	database
+	place   string
 	cache   *cache         // nil if other processes write to the database, too
 	young   *youngSessions // nil likewise
 	observe func(ctx context.Context, call string) error
+	fence   func() error // nil if every change may be made
 }
 
 // Open opens the database and makes its schema or brings it up to date. An SQLite file is locked, so that a second
@@ -57,7 +67,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 	if db.observe == nil {
 		db.observe = func(context.Context, string) error { return nil }
 	}
-	at, err := locate(cfg.Database)
+	database, key := cfg.choose(ctx, log)
+	at, err := locate(database)
+	db.place = at.place()
 	if err == nil && at.url != "" {
 		db.database, err = openPostgres(ctx, at.url, cfg.PoolSize, log)
 	} else if err == nil {
@@ -67,7 +79,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("index_database: %w", err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return db, nil
 }
@@ -104,6 +116,11 @@ func (db *DB) ask(ctx context.Context, query string, args ...any) question {
 // update runs do, which changes a repository, in a transaction named call, and returns the facts that do has posted. It
 // is durable when update returns nil. do may run more than once.
 func (db *DB) update(ctx context.Context, call, repo string, do func(*tx) error) ([]Change, error) {
+	if db.fence != nil {
+		if err := db.fence(); err != nil {
+			return nil, err
+		}
+	}
 	var last *tx
 	err := db.commit(ctx, call, mode{durable: true}, func(t *tx) error {
 		last = t

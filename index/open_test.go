@@ -70,23 +70,91 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestOldSearchDatabase is what the old registry has left in the place that its configuration names.
-func TestOldSearchDatabase(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "docker-registry.db")
+// TestOldKey opens what a file of docker-registry names, if that can be an index.
+func TestOldKey(t *testing.T) {
+	dir, url := t.TempDir(), postgres(t).NewDatabase(t)
+	t.Chdir(dir)
+	search := newSearchDatabase(t)
+	postgres(t).Query(t, url, "create table version (id serial primary key); create table repository (id serial primary key, name text, description text)")
+	fallback := filepath.Join(dir, "default.db")
+	_, after, _ := strings.Cut(url, "://")
+	for _, tt := range []struct{ old, new, want, warning string }{
+		{"", "", fallback, ""},
+		{"sqlite:////tmp/docker-registry.db", "", fallback, ""},
+		{"sqlite:////tmp/docker-registry.db", "other.db", filepath.Join(dir, "other.db"), ""},
+		{"sqlite:////" + dir[1:] + "/abs.db", "", filepath.Join(dir, "abs.db"), ""},
+		{"sqlite:////" + dir[1:] + "/abs.db", "new.db", filepath.Join(dir, "new.db"), ""},
+		{"sqlite:///rel.db", "", filepath.Join(dir, "rel.db"), ""},
+		{"sqlite://", "", fallback, ""},
+		{"sqlite:///:memory:", "", fallback, ""},
+		{"sqlite:///" + search, "", fallback, "left alone"},
+		{"mysql://me:hush@db/registry", "", fallback, "kind of database"},
+		{"postgresql://" + after, "", "PostgreSQL 127.0.0.1", ""},
+		{"postgresql+psycopg2://" + after, "", "PostgreSQL 127.0.0.1", ""},
+	} {
+		var log bytes.Buffer
+		cfg := index.Config{OldDatabase: tt.old, Database: tt.new, Default: fallback}
+		db, err := index.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Errorf("%s: %v", tt.old, err)
+			continue
+		}
+		if got := db.Place(); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: got %s, want %s", tt.old, got, tt.want)
+		}
+		if got := log.String(); !strings.Contains(got, tt.warning) || tt.warning == "" && got != "" || strings.Contains(got, "hush") {
+			t.Errorf("%s: got the warning %q, want %q", tt.old, got, tt.warning)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	foreign := filepath.Join(dir, "foreign.db")
+	if err := os.WriteFile(foreign, []byte(strings.Repeat("precious", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := index.Open(t.Context(), index.Config{OldDatabase: "sqlite:///" + foreign, Default: fallback}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.HasPrefix(err.Error(), "sqlalchemy_index_database: ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want one line that names the key", err)
+	}
+}
+
+// newSearchDatabase makes what docker-registry has left for its search.
+func newSearchDatabase(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "docker-registry.db")
 	old, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = old.Exec("create table repository (id integer primary key, name text, description text); insert into repository (name) values ('library/app')")
+	_, err = old.Exec(`create table version (id integer not null, primary key (id)); insert into version values (1);
+		create table repository (id integer not null, name varchar not null unique, description varchar, primary key (id));
+		insert into repository (name) values ('library/app')`)
 	if err := errors.Join(err, old.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// TestOldSearchDatabase is what the old registry has left in the place that its configuration names.
+func TestOldSearchDatabase(t *testing.T) {
+	path := newSearchDatabase(t)
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := openError(t, "sqlite:///"+path); !strings.Contains(err, "no index of parfait") {
 		t.Errorf("got %s", err)
+	}
+	db, err := index.Open(t.Context(), index.Config{OldDatabase: "sqlite:///" + path, Default: path + ".parfait"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	if files, err := filepath.Glob(path + "-*"); len(files) > 0 || err != nil {
+		t.Errorf("got %q beside the file, %v", files, err)
 	}
 	if after, err := os.ReadFile(path); !bytes.Equal(after, before) || err != nil {
 		t.Errorf("the file was altered, %v", err)

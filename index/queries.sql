@@ -260,6 +260,15 @@ insert into signing_keys (id, key, made_at) values ($1, $2, $3) on conflict do n
 -- name: delete-signing-key
 delete from signing_keys where id = $1
 
+-- name: marks
+select mark, store from marks order by mark
+
+-- name: insert-mark
+insert into marks (mark, store) values ($1, $2) on conflict (mark) do update set store = excluded.store
+
+-- name: delete-other-marks
+delete from marks where mark <> $1
+
 -- name: is-empty
 select not exists (select 1 from repositories)
 

@@ -49,10 +49,15 @@ func (db *DB) alone(ctx context.Context, call string, do func(*tx) error) error 
 	return err
 }
 
-func (t *tx) rebuild(fill func(*Builder) error) error {
+// clear removes all facts.
+func (t *tx) clear() {
 	for _, table := range []string{"tags", "manifest-refs", "manifests", "repository-blobs", "blobs", "repositories"} {
 		t.do("clear-" + table)
 	}
+}
+
+func (t *tx) rebuild(fill func(*Builder) error) error {
+	t.clear()
 	b := &Builder{t: t}
 	if err := fill(b); err != nil {
 		return err

@@ -203,7 +203,11 @@ func connect(path string, n int, pragmas ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: abs, RawQuery: q.Encode()}
+	return openURL(url.URL{Scheme: "file", OmitHost: true, Path: abs, RawQuery: q.Encode()}, n)
+}
+
+// openURL opens up to n connections.
+func openURL(u url.URL, n int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
 		return nil, err

@@ -81,6 +81,7 @@ var stores = []struct {
 	{"swift", func(t *testing.T) store { return swiftStore(harness.OpenStackSwift(t)) }},
 	{"azurite", func(t *testing.T) store { return azureStore(harness.Azurite(t)) }},
 	{"blob", func(t *testing.T) store { return urlStore(harness.VersityGW(t)) }},
+	{"replicas", func(t *testing.T) store { return replicated(s3AndPostgreSQL(t)) }},
 }
 
 // TestAPI lets all clients do all that they can, on every back end.

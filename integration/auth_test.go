@@ -25,19 +25,26 @@ import (
 // alicesPassword is what nothing but a client of alice may print.
 const alicesPassword = "open-sesame-4711"
 
-// guarded serves with a password file, and perhaps with tokens. Alice may do everything below alice; all users may pull
+// guarded serves a folder with a password file, and perhaps with tokens.
+func guarded(t *testing.T, tokens bool) (s *harness.Server, digest string) {
+	t.Helper()
+	return guardedOn(t, place(func(*testing.T, *harness.Options) {}), tokens)
+}
+
+// guardedOn serves with a password file, and perhaps with tokens. Alice may do everything below alice; all users may pull
 // what is below shared, and everybody what is below public. There are images shared/app:v1, public/app:v1 and
 // secret/app:v1, whose digest is returned.
-func guarded(t *testing.T, tokens bool) (s *harness.Server, digest string) {
+func guardedOn(t *testing.T, on store, tokens bool) (s *harness.Server, digest string) {
 	t.Helper()
 	var users strings.Builder
 	for user, password := range map[string]string{"alice": alicesPassword, "root": "of-root"} {
 		users.WriteString(htpasswdLine(t, user, password))
 	}
 	p := newProgram(t, "crane")
-	s = harness.StartParfait(t, harness.Options{Config: fmt.Sprintf(`dev:
+	s = on.start(t, harness.Options{Config: fmt.Sprintf(`dev:
     storage: local
     storage_path: _env:STORAGE_PATH
+    index_database: _env:INDEX_DATABASE
     http_addr: _env:REGISTRY_HTTP_ADDR
     loglevel: info
     auth: htpasswd

@@ -180,10 +180,15 @@ func (k *killer) stopAndCheck(s *harness.Server) {
 	checkIndex(k.t, k.store)
 }
 
-// checkIndex fails the test unless the index is what the store shows.
+// checkIndex fails the test unless the index of a folder is what the folder shows.
 func checkIndex(t *testing.T, store string) {
 	t.Helper()
-	o := harness.Options{Storage: store, Env: []string{"LOGLEVEL=warn"}}
+	checkIndexOf(t, harness.Options{Storage: store, Env: []string{"LOGLEVEL=warn"}})
+}
+
+// checkIndexOf fails the test unless the index that a server with these options has is what the store shows.
+func checkIndexOf(t *testing.T, o harness.Options) {
+	t.Helper()
 	if out, status := harness.RunParfait(t, o, "reindex", "--check"); status != 0 {
 		t.Errorf("reindex --check: got exit status %d, want 0\n%.3000s", status, out)
 	}

@@ -90,6 +90,9 @@ func TestTutorialStarts(t *testing.T) {
 			exec "$@"`},
 		{"SETTINGS_FLAVOR=local STORAGE_PATH", `SETTINGS_FLAVOR=local STORAGE_PATH=$STORE exec "$@"`},
 		{"SETTINGS_FLAVOR=dev SEARCH_BACKEND=sqlalchemy", `SETTINGS_FLAVOR=dev SEARCH_BACKEND=sqlalchemy STORAGE_PATH=$STORE exec "$@"`},
+		{"SQLALCHEMY_INDEX_DATABASE", `
+			export SQLALCHEMY_INDEX_DATABASE=sqlite:///$PWD/search/docker-registry.db
+			SETTINGS_FLAVOR=dev STORAGE_PATH=$STORE exec "$@"`},
 		{"SETTINGS_FLAVOR=test", `SETTINGS_FLAVOR=test STORAGE_PATH=$STORE exec "$@"`},
 		{"SETTINGS_FLAVOR=test, below the working directory", `
 			mkdir -p tmp

@@ -37,14 +37,14 @@ func (r *Registry) BlobKey(b Blob) string { return blobKey(b.Digest) }
 // BlobURL returns a URL under which the back end itself serves the blob to a GET or HEAD. ok is false if the client
 // is to get it from here.
 func (r *Registry) BlobURL(ctx context.Context, b Blob, method string) (url string, ok bool, err error) {
-	if !r.cfg.Redirect {
+	if !r.cfg().Redirect {
 		return "", false, nil
 	}
 	signer, ok := drivers.As[drivers.URLSigner](r.store)
 	if !ok {
 		return "", false, nil
 	}
-	url, err = signer.SignURL(ctx, method, blobKey(b.Digest), r.cfg.RedirectTTL)
+	url, err = signer.SignURL(ctx, method, blobKey(b.Digest), r.cfg().RedirectTTL)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return "", false, nil // as it is where the credentials do not sign
 	}

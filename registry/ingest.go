@@ -97,7 +97,7 @@ func bodyError(err error) error {
 
 // bound returns c such that it fails once the blob, which has size bytes already, is longer than it may be.
 func (r *Registry) bound(c Chunk, size int64) (Chunk, error) {
-	most := r.cfg.MaxBlobSize
+	most := r.cfg().MaxBlobSize
 	if most <= 0 {
 		return c, nil
 	}

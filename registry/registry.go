@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parfait-registry/parfait/drivers"
@@ -32,6 +33,8 @@ type Config struct {
 	MaxBlobSize int64 `yaml:"max_blob_size" flavor:"bytes"`
 	// DeleteDisabled refuses to delete tags, manifests and blobs.
 	DeleteDisabled bool `yaml:"delete_disabled"`
+	// ReadOnly refuses all that clients may change, and pauses the background work that removes something.
+	ReadOnly bool `yaml:"read_only"`
 	// Redirect sends clients to the back end for blobs, if the back end can sign URLs.
 	Redirect bool `yaml:"storage_redirect"`
 	// RedirectTTL is how long such a URL is good for. Default 20m.
@@ -40,31 +43,53 @@ type Config struct {
 	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
 	// does it. Default 2m.
 	TakeOver time.Duration `yaml:"-"`
+
+	// LeaseLife is how long a process keeps the store after it was killed, from processes with other indexes. Default 1m.
+	LeaseLife time.Duration `yaml:"-"`
+}
+
+// withDefaults returns c with the defaults in the place of zero values.
+func (c Config) withDefaults() Config {
+	c.UploadTTL = cmp.Or(c.UploadTTL, 24*time.Hour)
+	c.MaxManifestSize = cmp.Or(c.MaxManifestSize, 4<<20)
+	c.RedirectTTL = cmp.Or(c.RedirectTTL, 20*time.Minute)
+	c.TakeOver = cmp.Or(c.TakeOver, 2*time.Minute)
+	c.LeaseLife = cmp.Or(c.LeaseLife, leaseLife)
+	return c
 }
 
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
 type Registry struct {
-	cfg    Config
+	config atomic.Pointer[Config]
 	store  drivers.Driver
 	index  *index.DB
 	log    *slog.Logger
 	outbox *outbox
+	lease  *lease
 	stop   context.CancelFunc // ends the background work
 	work   sync.WaitGroup
 }
 
-// Open returns a registry. First it brings the store up to date with the index, if no other process can be doing so,
-// or, if the index is empty, fills that from the store. The caller closes the registry, then db.
-func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
-	cfg.UploadTTL = cmp.Or(cfg.UploadTTL, 24*time.Hour)
-	cfg.MaxManifestSize = cmp.Or(cfg.MaxManifestSize, 4<<20)
-	cfg.RedirectTTL = cmp.Or(cfg.RedirectTTL, 20*time.Minute)
-	cfg.TakeOver = cmp.Or(cfg.TakeOver, 2*time.Minute)
+// Open returns a registry. First it takes the store, which no other index may have then; the error wraps [ErrRefused] if
+// one has, or if the index is not of this store. Then it brings the store up to date with the index, if no other process
+// can be doing so, or, if the index is empty, fills that from the store. The caller closes the registry, then db.
+func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (_ *Registry, err error) {
+	cfg = cfg.withDefaults()
 	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
 	// Nobody syncs them again who finds them there.
 	if err := drivers.Sync(ctx, store); err != nil {
 		return nil, err
 	}
+	lease, _, err := takeLease(ctx, store, db, cfg.LeaseLife, false, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lease.release(ctx)
+		}
+	}()
+	db.Fence(lease.check)
 	empty, err := db.Empty(ctx)
 	if err != nil {
 		return nil, err
@@ -74,7 +99,8 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 			return nil, err
 		}
 	}
-	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
+	r := &Registry{store: store, index: db, log: log, outbox: newOutbox(store, db), lease: lease}
+	r.config.Store(&cfg)
 	if db.Exclusive() {
 		if err := r.outbox.replay(ctx); err != nil {
 			return nil, err
@@ -104,11 +130,17 @@ func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Lo
 	return nil
 }
 
-// Close ends the background work, keeps the upload sessions, and brings the store up to date. Calls that run must have ended.
+// Close ends the background work, keeps the upload sessions, brings the store up to date, and gives it up. Calls that run
+// must have ended.
 func (r *Registry) Close(ctx context.Context) error {
 	r.stop()
 	r.work.Wait()
-	return errors.Join(r.index.SaveSessions(ctx), r.outbox.flush(ctx))
+	err := r.index.SaveSessions(ctx)
+	if r.lease.check() == nil {
+		err = errors.Join(err, r.outbox.flush(ctx))
+	}
+	r.lease.release(ctx)
+	return err
 }
 
 // Check reports whether store and index answer.
@@ -123,28 +155,52 @@ func (r *Registry) Check(ctx context.Context) error {
 }
 
 // MaxManifestSize is the size in bytes that PutManifest accepts at the most.
-func (r *Registry) MaxManifestSize() int64 { return r.cfg.MaxManifestSize }
+func (r *Registry) MaxManifestSize() int64 { return r.cfg().MaxManifestSize }
+
+// cfg is the configuration as it is now.
+func (r *Registry) cfg() *Config { return r.config.Load() }
+
+// Reload makes cfg the configuration, for what begins from now on. How often background work is done stays as it was.
+func (r *Registry) Reload(cfg Config) {
+	old := r.cfg()
+	cfg.TakeOver, cfg.LeaseLife = old.TakeOver, old.LeaseLife
+	cfg = cfg.withDefaults()
+	r.config.Store(&cfg)
+}
 
 // A job is work that is done from time to time.
 type job struct {
-	task  string // for the log
-	every time.Duration
-	now   <-chan struct{} // receives when it should be done sooner; nil if it never should
-	do    func(context.Context) error
+	task   string // for the log
+	every  time.Duration
+	now    <-chan struct{} // receives when it should be done sooner; nil if it never should
+	paused func() error    // it is not done while this returns an error
+	do     func(context.Context) error
 }
 
+// jobs are all the background work. What changes what clients see, or might want to, is paused with them by Writable;
+// what brings the store up to date only while the store may be another server's.
 func (r *Registry) jobs() []job {
 	jobs := []job{
-		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.outbox.flush},
-		{"expire uploads", min(time.Minute, r.cfg.UploadTTL), nil, r.expireUploads},
-		{"remove what crashes have left", 24 * time.Hour, nil, r.sweep},
+		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.lease.check, r.outbox.flush},
+		{"expire uploads", min(time.Minute, r.cfg().UploadTTL), nil, r.Writable, r.expireUploads},
+		{"remove what crashes have left", 24 * time.Hour, nil, r.Writable, r.sweep},
 	}
 	if !r.index.Exclusive() {
 		now := make(chan struct{}, 1)
 		now <- struct{}{}
-		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg.TakeOver / 2, now, r.takeOver})
+		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg().TakeOver / 2, now, r.lease.check, r.takeOver})
 	}
 	return jobs
+}
+
+// Writable returns an error unless clients may change something now. It has the code UNSUPPORTED if the configuration
+// forbids that, and UNAVAILABLE if the store may be another server's. What was begun before is brought to its end, unless
+// the store is not this server's any more.
+func (r *Registry) Writable() error {
+	if r.cfg().ReadOnly {
+		return &Error{Code: Unsupported, Message: "the registry is read-only: the operator has set read_only"}
+	}
+	return r.lease.check()
 }
 
 // repeat does a job until ctx ends.
@@ -158,6 +214,9 @@ func (r *Registry) repeat(ctx context.Context, j job) {
 		case <-tick.C:
 		case <-j.now:
 		}
+		if j.paused() != nil {
+			continue
+		}
 		if err := j.do(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			r.log.Error("background work failed, and will be tried again", "task", j.task, "err", err)
 		}
@@ -166,7 +225,7 @@ func (r *Registry) repeat(ctx context.Context, j job) {
 
 // takeOver brings the store up to date with what processes that were killed have changed.
 func (r *Registry) takeOver(ctx context.Context) error {
-	n, err := r.outbox.takeOver(ctx, r.cfg.TakeOver)
+	n, err := r.outbox.takeOver(ctx, r.cfg().TakeOver)
 	if n > 0 {
 		r.log.Info("brought the store up to date for another process", "entries", n)
 	}
@@ -191,7 +250,7 @@ func (r *Registry) sweep(ctx context.Context) error {
 
 // checkDeletes returns an error if the configuration refuses deletes.
 func (r *Registry) checkDeletes() error {
-	if r.cfg.DeleteDisabled {
+	if r.cfg().DeleteDisabled {
 		return &Error{Code: Unsupported, Message: "deletes are disabled: the operator has set delete_disabled"}
 	}
 	return nil

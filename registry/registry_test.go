@@ -97,6 +97,7 @@ func (f *fixture) close(t testing.TB) {
 // abandon ends the registry without bringing the store up to date, as a crash would.
 func (f *fixture) abandon(t testing.TB) {
 	t.Helper()
+	f.Abandon()
 	if err := f.db.Close(); err != nil {
 		t.Error(err)
 	}
@@ -258,6 +259,39 @@ func TestSweeps(t *testing.T) {
 		synctest.Wait()
 		if n := store.sweeps.Load(); n != 2 {
 			t.Errorf("swept %d times in two days", n)
+		}
+		f.close(t)
+	})
+}
+
+// TestReadOnlyPauses lets uploads expire only while that is allowed.
+func TestReadOnlyPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := registry.Config{UploadTTL: time.Hour}
+		f := open(t, cfg, mem.New(), index.Config{})
+		s, err := f.StartUpload(t.Context(), "a", digest.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readOnly := cfg
+		readOnly.ReadOnly = true
+		f.Reload(readOnly)
+		if err := f.Writable(); code(err) != registry.Unsupported {
+			t.Errorf("got %v, want the code UNSUPPORTED", err)
+		}
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		if _, err := f.Upload(t.Context(), "a", s.ID); err != nil {
+			t.Errorf("read-only: %v", err)
+		}
+		f.Reload(cfg)
+		if err := f.Writable(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if _, err := f.Upload(t.Context(), "a", s.ID); code(err) != registry.BlobUploadUnknown {
+			t.Errorf("got %v, want the upload to have expired", err)
 		}
 		f.close(t)
 	})

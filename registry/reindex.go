@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -35,6 +36,22 @@ func Reindex(ctx context.Context, store drivers.Driver, db *index.DB, progress f
 		return Report{}, err
 	}
 	return reindex(ctx, store, db.Rebuild, progress)
+}
+
+// Rebuild is Reindex for an index that may be that of another store, or older than this one, and which it makes this
+// store's. What such an index has noted is not shown: it is dropped, and named in the report. The error wraps [ErrRefused]
+// if another index has the store.
+func Rebuild(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Logger, progress func(key string)) (Report, error) {
+	lease, dropped, err := takeLease(ctx, store, db, leaseLife, true, log)
+	if err != nil {
+		return Report{}, err
+	}
+	defer lease.release(context.WithoutCancel(ctx))
+	report, err := Reindex(ctx, store, db, progress)
+	for _, e := range dropped {
+		report.Problems = append(report.Problems, fmt.Sprintf("%s of repository %s: the old index had a change of it that the store may lack", e.Ref, e.Repo))
+	}
+	return report, err
 }
 
 // reindex has rebuild fill an index with what the store shows.

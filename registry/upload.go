@@ -332,7 +332,7 @@ const expireBatch = 100
 // expireUploads drops the uploads that nothing was added to for too long, with whatever lies in their places.
 func (r *Registry) expireUploads(ctx context.Context) error {
 	for {
-		old, err := r.index.ExpiredSessions(ctx, time.Now().Add(-r.cfg.UploadTTL), expireBatch)
+		old, err := r.index.ExpiredSessions(ctx, time.Now().Add(-r.cfg().UploadTTL), expireBatch)
 		if err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ func TestSmallUpload(t *testing.T) {
 		if s, err = f.WriteChunk(ctx, "a", s.ID, chunk([]byte("hel"))); err != nil || s.Size != 3 {
 			t.Fatalf("first chunk: got %v, %v", s, err)
 		}
-		for object, err := range p.store.List(ctx, "", "") {
+		for object, err := range p.store.List(ctx, "docker/", "") {
 			t.Errorf("stored before the commit: %s, %v", object.Key, err)
 		}
 		if err := errors.Join(f.Close(ctx), f.db.Close()); err != nil {
@@ -142,7 +142,7 @@ func TestBadPushes(t *testing.T) {
 		if _, err := f.PushBlob(ctx, "a", digest.FromBytes(data), cut); code(err) != registry.BlobUploadInvalid {
 			t.Errorf("cut short: got %v", err)
 		}
-		for object, err := range p.store.List(ctx, "", "") {
+		for object, err := range p.store.List(ctx, "docker/", "") {
 			t.Errorf("stored nonetheless: %s, %v", object.Key, err)
 		}
 
@@ -170,7 +170,7 @@ func TestBadPushes(t *testing.T) {
 		if _, err := f.Upload(ctx, "a", s.ID); code(err) != registry.BlobUploadUnknown {
 			t.Errorf("a session of bytes with the wrong digest lives on: %v", err)
 		}
-		for object, err := range p.store.List(ctx, "", "") {
+		for object, err := range p.store.List(ctx, "docker/", "") {
 			t.Errorf("left over: %s, %v", object.Key, err)
 		}
 	})
@@ -273,7 +273,7 @@ func TestCancelAndExpire(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 			}
 		}
-		for try := 0; count(t, p.store, "") > 0; try++ {
+		for try := 0; count(t, p.store, "docker/") > 0; try++ {
 			if try == 100 {
 				t.Fatal("bytes are left over")
 			}

@@ -153,7 +153,7 @@ func (a answer) codes() []string {
 func (h *house) keys() []string {
 	h.t.Helper()
 	var keys []string
-	for o, err := range h.driver.List(h.t.Context(), "", "") {
+	for o, err := range h.driver.List(h.t.Context(), "docker/", "") {
 		if err != nil {
 			h.t.Fatal(err)
 		}

@@ -23,6 +23,18 @@ type route struct {
 	drain   bool // answered while the server drains, too
 }
 
+// changing makes of h, which changes what the registry has, a handler that refuses to while that must not be. reads are
+// the methods that are allowed there nonetheless.
+func (s *Server) changing(h handler, reads string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.reg.Writable(); err != nil {
+			w.Header().Set("Allow", reads)
+			return err
+		}
+		return h(w, r)
+	}
+}
+
 // routes is the table of all there is to ask. Of two patterns that match a path, the first one is taken: a session
 // is no digest.
 func (s *Server) routes() []route {
@@ -34,6 +46,8 @@ func (s *Server) routes() []route {
 		manifest  = "/v2/{name...}/manifests/{reference}"
 		tags      = "/v2/{name...}/tags/list"
 		referrers = "/v2/{name...}/referrers/{digest}"
+
+		reads, none = "GET, HEAD", ""
 	)
 	table := []route{
 		{"GET", "/", scopePage, s.root, false},
@@ -45,18 +59,18 @@ func (s *Server) routes() []route {
 		{"GET", "/v2/", scopeBase, s.base, false},
 		{"GET", "/v2", scopeBase, s.base, false},
 		{"GET", catalog, scopeCatalog, s.catalog, false},
-		{"POST", start, scopePush, s.startUpload, false},
-		{"POST", start + "/", scopePush, s.startUpload, false},
+		{"POST", start, scopePush, s.changing(s.startUpload, none), false},
+		{"POST", start + "/", scopePush, s.changing(s.startUpload, none), false},
 		{"GET", upload, scopePush, s.upload, true},
-		{"PATCH", upload, scopePush, s.patchUpload, true},
-		{"PUT", upload, scopePush, s.putUpload, true},
-		{"DELETE", upload, scopePush, s.deleteUpload, true},
+		{"PATCH", upload, scopePush, s.changing(s.patchUpload, reads), true},
+		{"PUT", upload, scopePush, s.changing(s.putUpload, reads), true},
+		{"DELETE", upload, scopePush, s.changing(s.deleteUpload, reads), true},
 		{"GET", blob, scopePull, s.getBlob, false},
 		{"HEAD", blob, scopePull, s.headBlob, false},
-		{"DELETE", blob, scopeDelete, s.deleteBlob, false},
+		{"DELETE", blob, scopeDelete, s.changing(s.deleteBlob, reads), false},
 		{"GET", manifest, scopePull, s.getManifest, false},
-		{"PUT", manifest, scopePush, s.putManifest, false},
-		{"DELETE", manifest, scopeDelete, s.deleteManifest, false},
+		{"PUT", manifest, scopePush, s.changing(s.putManifest, reads), false},
+		{"DELETE", manifest, scopeDelete, s.changing(s.deleteManifest, reads), false},
 		{"GET", tags, scopePull, s.tags, false},
 		{"GET", referrers, scopePull, s.referrers, false},
 	}

@@ -32,6 +32,11 @@ type Server struct {
 	trusted []netip.Prefix // where proxies are whose word is taken
 	limits  limits
 
+	*drain
+}
+
+// A drain is what a server, and those that [Server.With] makes of it, need to end in order.
+type drain struct {
 	draining atomic.Bool
 	inFlight atomic.Int64
 	idle     chan struct{} // gets a token, if it has none, whenever inFlight falls to 0
@@ -42,13 +47,23 @@ func New(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logg
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	return newServer(cfg, reg, guard, log, &drain{idle: make(chan struct{}, 1)})
+}
+
+// With returns a server with another configuration and guard, over the same registry. Both drain and wait as one, so that
+// requests may be handed to either of them at any time.
+func (s *Server) With(cfg Config, guard *access.Guard) *Server {
+	return newServer(cfg, s.reg, guard, s.log, s.drain)
+}
+
+func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logger, d *drain) *Server {
 	s := &Server{
 		cfg:   cfg.WithDefaults(),
 		reg:   reg,
 		guard: guard,
 		log:   log,
 		html:  template.Must(template.New("index").Parse(indexHTML)),
-		idle:  make(chan struct{}, 1),
+		drain: d,
 	}
 	s.trusted, _ = parseProxies(cfg.TrustedProxies) // Config.Check tells mistakes
 	s.limits = newLimits(s.cfg)

@@ -172,7 +172,7 @@ func TestCancelledUpload(t *testing.T) {
 	for _, method := range []string{"GET", "PATCH", "PUT", "DELETE"} {
 		h.want(404, method, session+"?digest="+digest.FromString("hello").String(), body(method, "hello"))
 	}
-	for o := range h.driver.List(t.Context(), "", "") {
+	for o := range h.driver.List(t.Context(), "docker/", "") {
 		t.Errorf("left behind: %s", o.Key)
 	}
 }

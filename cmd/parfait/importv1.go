@@ -75,7 +75,7 @@ func (i *importV1) run(cmd *cobra.Command) (err error) {
 	background := context.WithoutCancel(ctx) // what is under way is brought to its end
 	reg, err := registry.Open(background, s.registry, store, db, log)
 	if err != nil {
-		return failed(err)
+		return refused(err)
 	}
 	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 	return failed(i.importTree(cmd, legacy.Import{From: tree, To: reg, Store: store, DryRun: i.dryRun}))

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -69,7 +70,8 @@ func TestImportV1(t *testing.T) {
 		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
 			t.Errorf("parfait import-v1 %s: got status %d, stdout %q, stderr %q", tt.args, status, stdout, stderr)
 		}
-		if n == 1 && len(names(t, store)) > 0 {
+		registry := func(name string) bool { return strings.Contains(name, "/docker/registry/") }
+		if n == 1 && slices.ContainsFunc(names(t, store), registry) {
 			t.Errorf("two dry runs wrote %q", names(t, store))
 		}
 	}

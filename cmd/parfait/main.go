@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/parfait-registry/parfait/registry"
 )
 
 // version is set by the Makefile; a plain `go install` knows its module's.
@@ -67,6 +69,15 @@ func failed(err error) error {
 		return nil
 	}
 	return &failure{err}
+}
+
+// refused is failed, save for a store that another server has, or of which the index is none: that is the operator's to
+// mend.
+func refused(err error) error {
+	if errors.Is(err, registry.ErrRefused) {
+		return err
+	}
+	return failed(err)
 }
 
 func newRoot() *cobra.Command {

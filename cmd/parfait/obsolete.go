@@ -20,7 +20,7 @@ func obsolete() map[string]string {
 		"secret_key":                 "",
 	}
 	for _, key := range []string{
-		"sqlalchemy_index_database", "standalone", "index_endpoint", "disable_token_auth", "mirroring", "cache", "cache_lru",
+		"standalone", "index_endpoint", "disable_token_auth", "mirroring", "cache", "cache_lru",
 		"email_exceptions", "cors.always_send", "cors.automatic_options", "cors.vary_header", "cloudfront", "from_addr", "to_addr", "smtp_port", "smtp_login", "smtp_password", "smtp_secure",
 		"auth_htpasswd_realm", "auth_htpasswd_path", "storage_alternate",
 		"boto_debug", "boto_proxy_port", "boto_proxy_user", "boto_proxy_pass",

@@ -21,7 +21,9 @@ func newReindex(o *options) *cobra.Command {
 		Use:   "reindex",
 		Short: "Rebuild the index from the store",
 		Long: `Rebuild the index from the store, whoever has written that. The server must not
-run meanwhile. If it fails or is interrupted, the index is what it was.
+run meanwhile. If it fails or is interrupted, the index is what it was; one that
+was not this store's, or older than the store, is empty then, and so is made
+anew by the next start.
 
 What is broken in the store is left out and named on stderr.`,
 		Args: cobra.NoArgs,
@@ -39,7 +41,7 @@ What is broken in the store is left out and named on stderr.`,
 			if check {
 				return failed(compare(cmd, store, db, log))
 			}
-			return failed(reindex(cmd, store, db))
+			return refused(reindex(cmd, store, db, log))
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "change nothing, but say how index and store differ; exit with 1 if they do")
@@ -47,10 +49,10 @@ What is broken in the store is left out and named on stderr.`,
 }
 
 // reindex fills db and says how far it is.
-func reindex(cmd *cobra.Command, store drivers.Driver, db *index.DB) error {
+func reindex(cmd *cobra.Command, store drivers.Driver, db *index.DB, log *slog.Logger) error {
 	stderr := cmd.ErrOrStderr()
 	bar := newBar(stderr, "reading the store")
-	report, err := registry.Reindex(cmd.Context(), store, db, func(string) { bar.Add(1) })
+	report, err := registry.Rebuild(cmd.Context(), store, db, log, func(string) { bar.Add(1) })
 	if err := errors.Join(err, bar.Finish()); err != nil {
 		return err
 	}

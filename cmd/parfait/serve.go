@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,22 +29,28 @@ func newServe(o *options) *cobra.Command {
 		Short: "Serve the registry until SIGTERM",
 		Long: `Serve the registry until SIGTERM or SIGINT. Then requests that are under way are
 finished, for at most drain_timeout, while new ones get 503; a second signal
-ends it at once.`,
+ends it at once.
+
+SIGHUP has the configuration read again. What changes with it at once is all but
+the storage, the index, the address and the format of the log; the log tells.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := o.load()
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), s, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return serve(cmd.Context(), s, o.load, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }
 
 // serve opens everything, in an order in which nothing listens before all that the operator can have wrong is known
-// to be right, and serves until ctx ends.
-func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err error) {
-	log := s.logger(stderr)
+// to be right, and serves until ctx ends. again reads the settings again.
+func serve(ctx context.Context, s *settings, again func() (*settings, error), stdout, stderr io.Writer) (err error) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	log, level := s.adjustableLogger(stderr)
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {
 		return err
@@ -57,40 +65,42 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-
-	cfg := s.server.WithDefaults()
-	cfg.Version = buildVersion()
 	audit, auditEnd, err := s.audit.open(stdout, stderr, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
-	cfg.Audit = audit
+	s.server.Version, s.server.Audit = buildVersion(), audit
+	cfg := s.server.WithDefaults()
+	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
+	reg, err := registry.Open(background, s.registry, store, db, log)
+	if err != nil {
+		return refused(err)
+	}
+	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("http_addr: %w", err)
 	}
 	defer listener.Close()
 
-	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
-	reg, err := registry.Open(background, s.registry, store, db, log)
-	if err != nil {
-		return failed(err)
-	}
-	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
-
 	tune()
-	handler := server.New(cfg, reg, guard, log)
-	web := newWeb(cfg, handler, encryption, log)
+	live := &service{settings: s, again: again, keys: db, registry: reg, log: log, level: level}
+	live.handler.Store(server.New(cfg, reg, guard, log))
+	web := newWeb(cfg, live, encryption, log)
 	ended := make(chan error, 1)
 	go func() { ended <- listenOn(web, listener) }()
 	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "tls", encryption != nil,
-		"version", cfg.Version)
-	select {
-	case err := <-ended:
-		return failed(err)
-	case <-ctx.Done():
-		return failed(drain(background, web, handler, cfg.DrainTimeout, log))
+		"read_only", s.registry.ReadOnly, "version", cfg.Version)
+	for {
+		select {
+		case err := <-ended:
+			return failed(err)
+		case <-hup:
+			live.reload(background)
+		case <-ctx.Done():
+			return failed(drain(background, web, live.handler.Load(), s.server.WithDefaults().DrainTimeout, log))
+		}
 	}
 }
 

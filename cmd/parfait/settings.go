@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -124,12 +126,12 @@ func (s *settings) checkUsersOfCertificates() error {
 	return nil
 }
 
-// structs are the homes of all keys.
+// structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
 	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index}
-	for _, end := range s.ends {
-		if end.config != nil {
-			all = append(all, end.config)
+	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
+		if config := s.ends[name].config; config != nil {
+			all = append(all, config)
 		}
 	}
 	return all
@@ -155,9 +157,15 @@ func (s *settings) level() (slog.Level, error) {
 
 // logger writes to w as the flavor has it, beginning with what is to be said of the flavor itself.
 func (s *settings) logger(w io.Writer) *slog.Logger {
-	level, err := s.level()
-	if err != nil {
-		level = slog.LevelInfo // read has refused it
+	log, _ := s.adjustableLogger(w)
+	return log
+}
+
+// adjustableLogger is logger with what sets its level.
+func (s *settings) adjustableLogger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	if l, err := s.level(); err == nil { // else read has refused it
+		level.Set(l)
 	}
 	var log *slog.Logger
 	if s.process.LogFormat == "text" || s.process.LogFormat == "" && isTerminal(w) {
@@ -168,7 +176,7 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}
-	return log
+	return log, level
 }
 
 // inSeconds writes durations as programs want them: JSON would have nanoseconds.
@@ -200,7 +208,7 @@ func (s *settings) openStore(ctx context.Context, log *slog.Logger) (drivers.Dri
 		return nil, nil, err
 	}
 	cfg := s.index
-	cfg.Database = cmp.Or(cfg.Database, s.end.index())
+	cfg.Default = s.end.index()
 	db, err := index.Open(ctx, cfg, log)
 	return store, db, err
 }

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -23,6 +24,7 @@ func capabilityTests() []test {
 		{"compose/staged source", testComposeStaged},
 		{"stage/objects come and go", testStage},
 		{"create new/once", testCreateNew},
+		{"lock/one or many", testLock},
 		{"sign/get and head", testSignURL},
 	}
 }
@@ -195,6 +197,44 @@ func testCreateNew(t *testing.T, d drivers.Driver) {
 		t.Fatalf("%d of ten created the one object", len(won))
 	}
 	wantObject(t, d, "lease", fmt.Sprint(<-won))
+}
+
+func testLock(t *testing.T, d drivers.Driver) {
+	l, ok := drivers.As[drivers.Locker](d)
+	if !ok {
+		t.Skip("the driver is no Locker")
+	}
+	lock := func(shared bool) io.Closer {
+		t.Helper()
+		c, err := l.Lock(t.Context(), "locks/one", shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for _, held := range []struct {
+		shared bool
+		by     int
+	}{{false, 1}, {true, 3}} {
+		var holders []io.Closer
+		for range held.by {
+			holders = append(holders, lock(held.shared))
+		}
+		for _, shared := range []bool{false, true} {
+			c, err := l.Lock(t.Context(), "locks/one", shared)
+			if err == nil {
+				c.Close()
+			}
+			if may := held.shared && shared; may != (err == nil) || !may && !errors.Is(err, drivers.ErrLocked) {
+				t.Errorf("shared %v, held shared %v: got error %v", shared, held.shared, err)
+			}
+		}
+		for _, c := range holders {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }
 
 func testSignURL(t *testing.T, d drivers.Driver) {

@@ -30,6 +30,11 @@ func (f folder) Rename(from, to string) error {
 	return call("rename", func() error { return unix.Rename(f.path(from), f.path(to)) })
 }
 
+// Link gives the file from a second name, unless there is something by that name.
+func (f folder) Link(from, to string) error {
+	return call("link", func() error { return unix.Link(f.path(from), f.path(to)) })
+}
+
 // OpenDir opens a directory.
 func (f folder) OpenDir(name string) (*os.File, error) {
 	return os.OpenFile(f.path(name), unix.O_RDONLY|unix.O_DIRECTORY, 0)

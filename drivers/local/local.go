@@ -56,11 +56,12 @@ type syncers struct {
 }
 
 var (
-	_ drivers.Driver       = (*Driver)(nil)
-	_ drivers.Composer     = (*Driver)(nil)
-	_ drivers.BatchDeleter = (*Driver)(nil)
-	_ drivers.Stager       = (*Driver)(nil)
-	_ drivers.Sweeper      = (*Driver)(nil)
+	_ drivers.Driver             = (*Driver)(nil)
+	_ drivers.Composer           = (*Driver)(nil)
+	_ drivers.BatchDeleter       = (*Driver)(nil)
+	_ drivers.ConditionalCreator = (*Driver)(nil)
+	_ drivers.Stager             = (*Driver)(nil)
+	_ drivers.Sweeper            = (*Driver)(nil)
 )
 
 // Open returns a driver on the folder that cfg names, after it has made and removed a file there. Errors name the

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"syscall"
 
 	"github.com/parfait-registry/parfait/drivers"
 )
@@ -38,6 +39,17 @@ func (d *Driver) Create(ctx context.Context, key string) (drivers.Writer, error)
 	return w, nil
 }
 
+// CreateNew implements [drivers.ConditionalCreator], by a hard link. It says [errors.ErrUnsupported] where the file system
+// has none.
+func (d *Driver) CreateNew(ctx context.Context, key string) (drivers.Writer, error) {
+	w, err := d.newWriter(ctx, key)
+	if err != nil {
+		return nil, failure("create", key, err)
+	}
+	w.durable, w.onlyNew = true, true
+	return w, nil
+}
+
 // Stage implements [drivers.Stager]: it is Create without a sync.
 func (d *Driver) Stage(ctx context.Context, key string) (drivers.Writer, error) {
 	w, err := d.newWriter(ctx, key)
@@ -57,6 +69,7 @@ type writer struct {
 	d       *Driver
 	key     string
 	durable bool // whether Commit syncs
+	onlyNew bool // whether Commit leaves an older object alone
 
 	file   *os.File
 	temp   string // the name of file; "" once it was committed or dropped
@@ -205,7 +218,7 @@ func (w *writer) rename() error {
 	if err := w.file.Close(); err != nil {
 		return err
 	}
-	if err := w.d.root.Rename(w.temp, w.key); err != nil {
+	if err := w.name(); err != nil {
 		return err
 	}
 	w.temp = ""
@@ -249,6 +262,21 @@ func (w *writer) dropRecord() {
 		records.Put((*[recordMax]byte)(w.record[:recordMax]))
 		w.record = nil
 	}
+}
+
+// name gives the file the name of the object, and no other.
+func (w *writer) name() error {
+	if !w.onlyNew {
+		return w.d.root.Rename(w.temp, w.key)
+	}
+	err := w.d.root.Link(w.temp, w.key)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) {
+		return errors.ErrUnsupported
+	}
+	if err != nil {
+		return err
+	}
+	return w.d.root.Unlink(w.temp)
 }
 
 // Close drops the file unless it was committed, and the directories that it alone needed.
