@@ -229,6 +229,35 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// TestSlowBodyOfHTTP2 sends a body that stops as one of several streams of a connection, of which the others live on.
+func TestSlowBodyOfHTTP2(t *testing.T) {
+	h := open(t, mem.New(), Config{BodyTimeout: 300 * time.Millisecond})
+	web := httptest.NewUnstartedServer(h.server)
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	body, w := io.Pipe()
+	defer w.Close()
+	req, err := http.NewRequestWithContext(t.Context(), "PATCH", web.URL+h.session("a"), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go io.WriteString(w, "some") // and no more
+	resp, err := web.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.StatusCode != 408 {
+		t.Errorf("got %s %s, want a 408", resp.Proto, resp.Status)
+	}
+	other, err := web.Client().Get(web.URL + "/v2/")
+	if err != nil || other.StatusCode != 200 {
+		t.Fatalf("another stream: got %v, %v", other, err)
+	}
+	other.Body.Close()
+}
+
 // TestRefusedBody has a client that is refused and does not send the body that it has announced: it has its answer when
 // patience ends, and holds nothing up.
 func TestRefusedBody(t *testing.T) {
