@@ -144,7 +144,12 @@ func (c Chunk) after(data []byte) Chunk {
 	if c.Length >= 0 {
 		c.Length += int64(len(data))
 	}
-	c.Body = io.MultiReader(bytes.NewReader(data), c.Body)
+	before := bytes.NewReader(data)
+	if c.Body == nil {
+		c.Body = before
+	} else {
+		c.Body = io.MultiReader(before, c.Body)
+	}
 	return c
 }
 

@@ -55,12 +55,22 @@ func (s *service) reload(ctx context.Context) {
 	s.log.Info("configuration read again", "changed", changed)
 	s.level.Set(level)
 	s.registry.Reload(next.registry)
-	next.server.Version, next.server.HTTPAddr = s.settings.server.Version, s.settings.server.HTTPAddr
-	next.server.Audit = s.settings.server.Audit
+	next.keep(s.settings.server)
 	s.handler.Store(s.handler.Load().With(next.server, guard))
 	s.settings.process.LogLevel = next.process.LogLevel
 	s.settings.server, s.settings.access, s.settings.registry = next.server, next.access, next.registry
 }
+
+// keep takes over from old what cannot change while the server runs.
+func (s *settings) keep(old server.Config) {
+	server := &s.server
+	server.Version, server.Audit = old.Version, old.Audit
+	server.HTTPAddr, server.HTTP2Disabled, server.H2CEnabled = old.HTTPAddr, old.HTTP2Disabled, old.H2CEnabled
+	server.HeaderTimeout, server.IdleTimeout = old.HeaderTimeout, old.IdleTimeout
+}
+
+// fixedOfServer are the keys that keep restores.
+var fixedOfServer = [...]string{"http_addr", "http_http2_disabled", "http_h2c_enabled", "http_header_timeout", "http_idle_timeout"}
 
 // changes returns the keys with other values in next: those that can change while the server runs, and those that cannot.
 func (s *settings) changes(next *settings) (live, fixed []string) {
@@ -88,7 +98,7 @@ func (s *settings) isLive(of any, key string) bool {
 	case &s.access, &s.registry:
 		return true
 	case &s.server:
-		return !slices.Contains([]string{"http_addr", "http_http2_disabled", "http_h2c_enabled", "http_header_timeout", "http_idle_timeout"}, key)
+		return !slices.Contains(fixedOfServer[:], key)
 	case &s.process:
 		return key == "loglevel"
 	}
