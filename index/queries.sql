@@ -27,6 +27,11 @@ select 1 from blobs where digest = $1 for key share
 -- name: hold-blob (postgres)
 select 1 from blobs where digest = $1 for update
 
+-- name: count-blob (sqlite)
+
+-- name: count-blob (postgres)
+select 1 from blobs where digest = $1 for no key update
+
 -- name: hold-facts (sqlite)
 
 -- name: hold-facts (postgres)
@@ -115,9 +120,6 @@ select 1 from repositories r
  where r.name = $1
    and (exists (select 1 from manifests m where m.repository_id = r.id and m.digest = $2)
         or exists (select 1 from repository_blobs rb where rb.repository_id = r.id and rb.digest = $2))
-
--- name: annotations
-select annotations from manifests where repository_id = $1 and digest = $2
 
 -- name: insert-manifest
 insert into manifests (repository_id, digest, media_type, payload, subject, artifact_type, annotations, config_digest, pushed_at)
@@ -271,6 +273,64 @@ delete from marks where mark <> $1
 
 -- name: is-empty
 select not exists (select 1 from repositories)
+
+-- name: walk
+select reached, counts, finished_at from walks where task = $1
+
+-- name: begin-walk
+update walks set reached = '', counts = '', finished_at = null where task = $1 and finished_at is not null
+
+-- name: reset-walk
+update walks set reached = '', counts = '', finished_at = null where task = $1
+
+-- name: hold-walk
+update walks set holder = $2, held_until = $4
+ where task = $1 and finished_at is null and (holder = $2 or held_until < $3)
+returning reached, counts, finished_at
+
+-- name: advance-walk
+update walks set reached = $3, counts = $4, held_until = $5 where task = $1 and holder = $2 and finished_at is null
+
+-- name: leave-walk
+update walks set held_until = 0 where task = $1 and holder = $2
+
+-- name: finish-walk
+update walks set reached = '', counts = $2, holder = '', held_until = 0, finished_at = $3 where task = $1
+
+-- name: clear-adopted
+delete from adopted
+
+-- name: unadopted
+select exists (select 1 from walks where task = 'adoption' and finished_at is null)
+   and not exists (select 1 from adopted where repository = $1 and complete)
+
+-- name: keep-adoption (sqlite)
+select 1 from walks where task = 'adoption' and finished_at is null
+
+-- name: keep-adoption (postgres)
+select 1 from walks where task = 'adoption' and finished_at is null for share
+
+-- name: hold-adopted
+insert into adopted (repository, complete) values ($1, false)
+    on conflict (repository) do update set complete = adopted.complete
+returning complete
+
+-- name: complete-adopted
+update adopted set complete = true where repository = $1
+
+-- name: adopt-tag
+insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $4) on conflict do nothing
+
+-- name: describe-first
+update repositories set description = $2 where id = $1 and description = ''
+
+-- name: blob-is-shown
+insert into blobs (digest, size, refs, seen_at, stored)
+select $1, $2, 0, $3, true where not exists (select 1 from blobs where digest = $1 and stored)
+    on conflict (digest) do update set size = excluded.size, stored = true where not blobs.stored
+
+-- name: distrust-blob
+update blobs set stored = false where digest = $1
 
 -- name: clear-outbox
 delete from outbox
