@@ -332,6 +332,44 @@ select $1, $2, 0, $3, true where not exists (select 1 from blobs where digest = 
 -- name: distrust-blob
 update blobs set stored = false where digest = $1
 
+-- name: blob-facts
+select b.digest, b.size, b.stored, exists (select 1 from repository_blobs rb where rb.digest = b.digest)
+  from blobs b where b.digest > $1 order by b.digest limit $2
+
+-- name: blob-fact
+select b.digest, b.size, b.stored, exists (select 1 from repository_blobs rb where rb.digest = b.digest)
+  from blobs b where b.digest = $1
+
+-- name: payload
+select payload from manifests where digest = $1 limit 1
+
+-- name: lose-bytes
+update blobs set stored = false, claimed_at = $2 where digest = $1
+
+-- name: bytes-are-gone
+update blobs set claimed_at = null where digest = $1
+
+-- name: resize-blob
+update blobs set size = $2 where digest = $1
+
+-- name: layer-entries
+select digest from repository_blobs
+ where repository_id = (select id from repositories where name = $1) and digest > $2 order by digest limit $3
+
+-- name: revision-entries
+select digest from manifests
+ where repository_id = (select id from repositories where name = $1) and digest > $2 order by digest limit $3
+
+-- name: tag-entries
+select name from tags
+ where repository_id = (select id from repositories where name = $1) and name > $2 order by name limit $3
+
+-- name: all-repositories
+select name from repositories where name > $1 order by name limit $2
+
+-- name: posted
+select 1 from outbox where repository = $1 and kind = $2 and ref = $3 limit 1
+
 -- name: clear-outbox
 delete from outbox
 

@@ -169,7 +169,7 @@ func adoptAll(t *testing.T, o harness.Options) {
 // for from the start.
 func TestAdoptionKilled(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
-	const repos, tags = 300, 10
+	const repos, tags = 120, 5
 	generateStore(t, store, repos, tags)
 	o := quiet(store)
 	for i := range 8 {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -184,6 +185,7 @@ func TestAdoptionGoesOn(t *testing.T) {
 				return nil
 			}), ic)
 			for f.Adoption().UnderWay && len(stop) == 0 {
+				time.Sleep(100 * time.Microsecond)
 			}
 			done := !f.Adoption().UnderWay
 			if n%2 == 0 {
@@ -241,7 +243,7 @@ func TestAdoptionReports(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var log lockedBuffer
+		var log adoptionLog
 		db, err := index.Open(t.Context(), index.Config{Database: p.database}, discard)
 		if err != nil {
 			t.Fatal(err)
@@ -275,19 +277,19 @@ func TestAdoptionReports(t *testing.T) {
 	})
 }
 
-// A lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
+// A adoptionLog is a log that is read while it is written.
+type adoptionLog struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *adoptionLog) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+func (b *adoptionLog) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()

@@ -39,6 +39,10 @@ type Config struct {
 	Redirect bool `yaml:"storage_redirect"`
 	// RedirectTTL is how long such a URL is good for. Default 20m.
 	RedirectTTL time.Duration `yaml:"storage_redirect_ttl"`
+	// VerifyInterval is the time between two verifications of the whole store in the background. 0, the default, is never.
+	VerifyInterval time.Duration `yaml:"verify_interval"`
+	// VerifyRate bounds what they read, in bytes a second. Default 20MiB.
+	VerifyRate int64 `yaml:"verify_rate" flavor:"bytes"`
 
 	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
 	// does it. Default 2m.
@@ -53,6 +57,7 @@ func (c Config) withDefaults() Config {
 	c.UploadTTL = cmp.Or(c.UploadTTL, 24*time.Hour)
 	c.MaxManifestSize = cmp.Or(c.MaxManifestSize, 4<<20)
 	c.RedirectTTL = cmp.Or(c.RedirectTTL, 20*time.Minute)
+	c.VerifyRate = cmp.Or(c.VerifyRate, 20<<20)
 	c.TakeOver = cmp.Or(c.TakeOver, 2*time.Minute)
 	c.LeaseLife = cmp.Or(c.LeaseLife, leaseLife)
 	return c
@@ -67,6 +72,7 @@ type Registry struct {
 	outbox   *outbox
 	lease    *lease
 	adoption *adoption
+	verified verifiedSoFar
 	stop     context.CancelFunc // ends the background work
 	work     sync.WaitGroup
 }
@@ -167,6 +173,9 @@ func (r *Registry) jobs() []job {
 	}
 	if !r.adoption.over.Load() {
 		jobs = append(jobs, job{"adopt what the store has", 10 * time.Second, atOnceToo(), r.lease.check, r.adoption.run})
+	}
+	if r.cfg().VerifyInterval > 0 {
+		jobs = append(jobs, job{"verify the store", min(r.cfg().VerifyInterval, 10*time.Minute), atOnceToo(), r.lease.check, r.verify})
 	}
 	if !r.index.Exclusive() {
 		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg().TakeOver / 2, atOnceToo(), r.lease.check, r.takeOver})
