@@ -30,7 +30,7 @@ func setScalar(dst field, v value) (want string, ok bool) {
 		dst.SetInt(int64(n))
 		return "a duration such as 90s, 15m or a number of seconds", ok
 	case dst.bytes:
-		n, ok := parseBytes(text)
+		n, ok := ParseBytes(text)
 		dst.SetInt(n)
 		return "a size such as 1024, 64MiB or 1.5GB", ok
 	case dst.CanInt():
@@ -66,8 +66,8 @@ func parseDuration(text string) (time.Duration, bool) {
 	return d, err == nil
 }
 
-// parseBytes reads a size: a number, and a unit of powers of 1000 (kB, MB, …) or 1024 (KiB, MiB, …).
-func parseBytes(text string) (int64, bool) {
+// ParseBytes reads a size: a number, and a unit of powers of 1000 (kB, MB, …) or 1024 (KiB, MiB, …).
+func ParseBytes(text string) (int64, bool) {
 	digits := strings.TrimRight(text, "BKMGTbkmgti ")
 	x, err := strconv.ParseFloat(digits, 64)
 	unit := 1.0

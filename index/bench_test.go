@@ -1,6 +1,7 @@
 package index_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -62,20 +63,22 @@ func fill(b *testing.B, db *index.DB, n int) {
 	b.Helper()
 	m := manifest("{}")
 	err := db.Rebuild(b.Context(), func(x *index.Builder) error {
-		if err := x.Manifest("repo", m); err != nil {
+		adopt := func(repo string, tag string, m index.Manifest) error {
+			batch := index.Batch{Repo: repo, Manifests: []index.Manifest{m}}
+			if tag != "" {
+				batch.Tags = []index.TagTarget{{Tag: tag, Digest: manifest("{}").Digest}}
+			}
+			_, err := x.Adopt(b.Context(), batch)
+			return err
+		}
+		if err := adopt("repo", "", m); err != nil {
 			return err
 		}
 		for i := range n {
 			name := fmt.Sprintf("n%06d", i)
-			if err := x.Tag("repo", name, m.Digest); err != nil {
-				return err
-			}
-			if err := x.Manifest(name, m); err != nil {
-				return err
-			}
 			referrer := manifest(name)
 			referrer.Subject = digest.FromString("subject")
-			if err := x.Manifest("repo", referrer); err != nil {
+			if err := errors.Join(adopt("repo", name, referrer), adopt(name, "", m)); err != nil {
 				return err
 			}
 		}

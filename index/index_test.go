@@ -309,8 +309,10 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("a rebuild that failed has changed the index to\n%s", got)
 		}
 		err := db.Rebuild(ctx, func(b *index.Builder) error {
-			return errors.Join(b.Stored(blob("layer")), b.Stored(blob("{}")), b.Stored(blob("unnamed")), b.Layer("a", layers[0]),
-				b.Manifest("a", m), b.Tag("a", "v1", m.Digest))
+			shown := b.Shown(ctx, []index.Blob{blob("layer"), blob("{}"), blob("unnamed")})
+			_, adopted := b.Adopt(ctx, index.Batch{Repo: "a", Layers: []index.Blob{blob("layer")}, Manifests: []index.Manifest{m},
+				Tags: []index.TagTarget{{Tag: "v1", Digest: m.Digest}}})
+			return errors.Join(shown, adopted)
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -147,15 +147,20 @@ func (t *tx) addManifest(id int64, m Manifest) (added, stored bool, err error) {
 	if err != nil || again > 0 {
 		return false, stored, err
 	}
+	return true, stored, t.newManifest(id, m)
+}
+
+// newManifest adds m, and counts it and what it names.
+func (t *tx) newManifest(id int64, m Manifest) error {
 	if err := t.insertManifest(id, m); err != nil {
-		return false, stored, err
+		return err
 	}
 	t.do("add-ref", pack(m.Digest), now())
 	for _, d := range m.named() {
 		t.do("add-ref", pack(d), now())
 	}
 	t.do("count-manifest", id, 1)
-	return true, stored, nil
+	return t.err
 }
 
 // insertManifest adds m and what it names, and counts nothing.

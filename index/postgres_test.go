@@ -1,6 +1,7 @@
 package index_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -181,26 +182,23 @@ func TestServerErrors(t *testing.T) {
 	addBlobs(t, db, "a", "x")
 }
 
-// Of many processes that begin on an empty database at once, one makes the schema, and one fills it.
+// Of many processes that begin on an empty database at once, one makes the schema, and one holds what is to be done.
 func TestManyStart(t *testing.T) {
 	url := postgres(t).NewDatabase(t)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	fills := 0
+	holders := 0
 	for range 8 {
 		wg.Go(func() {
 			db := open(t, url)
-			err := db.Fill(t.Context(), func(b *index.Builder) error {
-				mu.Lock()
-				defer mu.Unlock()
-				fills++
-				return errors.Join(b.Stored(blob("x")), b.Layer("a", blob("x").Digest))
-			})
+			_, held, err := db.HoldWalk(t.Context(), index.Adoption, rand.Text(), time.Minute)
 			if err != nil {
 				t.Error(err)
 			}
-			if _, err := db.Blob(t.Context(), "a", blob("x").Digest); err != nil {
-				t.Error(err)
+			mu.Lock()
+			defer mu.Unlock()
+			if held {
+				holders++
 			}
 			if db.Exclusive() {
 				t.Error("each takes the database for its own")
@@ -208,8 +206,8 @@ func TestManyStart(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if fills != 1 {
-		t.Errorf("the index was filled %d times, want once", fills)
+	if holders != 1 {
+		t.Errorf("%d hold the adoption, want one", holders)
 	}
 }
 

@@ -27,6 +27,11 @@ select 1 from blobs where digest = $1 for key share
 -- name: hold-blob (postgres)
 select 1 from blobs where digest = $1 for update
 
+-- name: count-blob (sqlite)
+
+-- name: count-blob (postgres)
+select 1 from blobs where digest = $1 for no key update
+
 -- name: hold-facts (sqlite)
 
 -- name: hold-facts (postgres)
@@ -115,9 +120,6 @@ select 1 from repositories r
  where r.name = $1
    and (exists (select 1 from manifests m where m.repository_id = r.id and m.digest = $2)
         or exists (select 1 from repository_blobs rb where rb.repository_id = r.id and rb.digest = $2))
-
--- name: annotations
-select annotations from manifests where repository_id = $1 and digest = $2
 
 -- name: insert-manifest
 insert into manifests (repository_id, digest, media_type, payload, subject, artifact_type, annotations, config_digest, pushed_at)
@@ -271,6 +273,102 @@ delete from marks where mark <> $1
 
 -- name: is-empty
 select not exists (select 1 from repositories)
+
+-- name: walk
+select reached, counts, finished_at from walks where task = $1
+
+-- name: begin-walk
+update walks set reached = '', counts = '', finished_at = null where task = $1 and finished_at is not null
+
+-- name: reset-walk
+update walks set reached = '', counts = '', finished_at = null where task = $1
+
+-- name: hold-walk
+update walks set holder = $2, held_until = $4
+ where task = $1 and finished_at is null and (holder = $2 or held_until < $3)
+returning reached, counts, finished_at
+
+-- name: advance-walk
+update walks set reached = $3, counts = $4, held_until = $5 where task = $1 and holder = $2 and finished_at is null
+
+-- name: leave-walk
+update walks set held_until = 0 where task = $1 and holder = $2
+
+-- name: finish-walk
+update walks set reached = '', counts = $2, holder = '', held_until = 0, finished_at = $3 where task = $1
+
+-- name: clear-adopted
+delete from adopted
+
+-- name: unadopted
+select exists (select 1 from walks where task = 'adoption' and finished_at is null)
+   and not exists (select 1 from adopted where repository = $1 and complete)
+
+-- name: keep-adoption (sqlite)
+select 1 from walks where task = 'adoption' and finished_at is null
+
+-- name: keep-adoption (postgres)
+select 1 from walks where task = 'adoption' and finished_at is null for share
+
+-- name: hold-adopted
+insert into adopted (repository, complete) values ($1, false)
+    on conflict (repository) do update set complete = adopted.complete
+returning complete
+
+-- name: complete-adopted
+update adopted set complete = true where repository = $1
+
+-- name: adopt-tag
+insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $4) on conflict do nothing
+
+-- name: describe-first
+update repositories set description = $2 where id = $1 and description = ''
+
+-- name: blob-is-shown
+insert into blobs (digest, size, refs, seen_at, stored)
+select $1, $2, 0, $3, true where not exists (select 1 from blobs where digest = $1 and stored)
+    on conflict (digest) do update set size = excluded.size, stored = true where not blobs.stored
+
+-- name: distrust-blob
+update blobs set stored = false where digest = $1
+
+-- name: blob-facts
+select b.digest, b.size, b.stored, exists (select 1 from repository_blobs rb where rb.digest = b.digest)
+  from blobs b where b.digest > $1 order by b.digest limit $2
+
+-- name: blob-fact
+select b.digest, b.size, b.stored, exists (select 1 from repository_blobs rb where rb.digest = b.digest)
+  from blobs b where b.digest = $1
+
+-- name: payload
+select payload from manifests where digest = $1 limit 1
+
+-- name: lose-bytes
+update blobs set stored = false, claimed_at = $2 where digest = $1
+
+-- name: bytes-are-gone
+update blobs set claimed_at = null where digest = $1
+
+-- name: resize-blob
+update blobs set size = $2 where digest = $1
+
+-- name: layer-entries
+select digest from repository_blobs
+ where repository_id = (select id from repositories where name = $1) and digest > $2 order by digest limit $3
+
+-- name: revision-entries
+select digest from manifests
+ where repository_id = (select id from repositories where name = $1) and digest > $2 order by digest limit $3
+
+-- name: tag-entries
+select name from tags
+ where repository_id = (select id from repositories where name = $1) and name > $2 order by name limit $3
+
+-- name: all-repositories
+select name from repositories where name > $1 order by name limit $2
+
+-- name: posted
+select 1 from outbox where repository = $1 and kind = $2 and ref = $3 limit 1
 
 -- name: clear-outbox
 delete from outbox

@@ -1,42 +1,20 @@
 package index
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
 
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A Builder fills the index from what the store shows. Blobs come first, those that manifests are included, and tags
-// after the manifest they point to. It is quickest if a repository comes in one go.
-type Builder struct {
-	t *tx
-
-	// Of the repository that came last.
-	repo        string
-	id          int64
-	description string
-}
+// A Builder fills the index from what the store shows. Blobs come first, those that manifests are included.
+type Builder struct{ t *tx }
 
 // Rebuild replaces all facts by those that fill adds, or leaves the index as it is if fill fails. Upload sessions are
 // kept. fill may run more than once. Nobody changes the index meanwhile.
 func (db *DB) Rebuild(ctx context.Context, fill func(*Builder) error) error {
 	return db.alone(ctx, "rebuild", func(t *tx) error { return t.rebuild(fill) })
-}
-
-// Fill is Rebuild if the index has no repository, and does nothing if it has: of several processes that find an empty
-// index, one fills it.
-func (db *DB) Fill(ctx context.Context, fill func(*Builder) error) error {
-	return db.alone(ctx, "fill", func(t *tx) error {
-		var empty bool
-		if err := t.ask("is-empty").Scan(&empty); err != nil || !empty {
-			return err
-		}
-		return t.rebuild(fill)
-	})
 }
 
 // alone runs do, which may change all facts, while nobody else changes one.
@@ -49,8 +27,10 @@ func (db *DB) alone(ctx context.Context, call string, do func(*tx) error) error 
 	return err
 }
 
-// clear removes all facts.
+// clear removes all facts, which are to be adopted anew.
 func (t *tx) clear() {
+	t.do("reset-walk", Adoption)
+	t.do("clear-adopted")
 	for _, table := range []string{"tags", "manifest-refs", "manifests", "repository-blobs", "blobs", "repositories"} {
 		t.do("clear-" + table)
 	}
@@ -58,11 +38,9 @@ func (t *tx) clear() {
 
 func (t *tx) rebuild(fill func(*Builder) error) error {
 	t.clear()
-	b := &Builder{t: t}
-	if err := fill(b); err != nil {
+	if err := fill(&Builder{t}); err != nil {
 		return err
 	}
-	b.describe()
 	// To count while the facts come would change one row again and again, of which PostgreSQL keeps all versions until
 	// the transaction ends.
 	t.do("add-named-blobs", now())
@@ -70,74 +48,45 @@ func (t *tx) rebuild(fill func(*Builder) error) error {
 	t.do("count-manifests")
 	t.do("drop-unnamed-blobs")
 	t.do("clear-outbox") // the store shows these facts, that is where they are from
+	t.finishWalk(Adoption, "")
 	return nil
 }
 
-// repository makes repo the one that came last.
-func (b *Builder) repository(repo string) error {
-	if b.id != 0 && repo == b.repo {
-		return nil
-	}
-	b.describe()
-	id, err := b.t.addRepository(repo)
-	b.repo, b.id = repo, id
-	return err
-}
-
-// describe notes the description of the repository that came last.
-func (b *Builder) describe() {
-	if b.description != "" {
-		b.t.do("describe", b.id, b.description)
-		b.description = ""
-	}
-}
-
-// Stored says that the store has the bytes of a blob.
-func (b *Builder) Stored(blob Blob) error {
-	b.t.do("add-blob", pack(blob.Digest), blob.Size, now(), true)
+// Shown says that the store has the bytes of blobs.
+func (b *Builder) Shown(_ context.Context, blobs []Blob) error {
+	b.t.addShown(blobs)
 	return b.t.err
 }
 
-// Size returns the size of a blob that was Stored; the error is ErrNotFound for others.
-func (b *Builder) Size(d digest.Digest) (size int64, err error) {
+// Size returns the size of a blob that was Shown; the error is ErrNotFound for others.
+func (b *Builder) Size(_ context.Context, d digest.Digest) (size int64, err error) {
 	err = b.t.ask("blob-size", pack(d)).Scan(&size)
 	return size, err
 }
 
-// Layer says that a repository has a blob.
-func (b *Builder) Layer(repo string, d digest.Digest) error {
-	if err := b.repository(repo); err != nil {
-		return err
+// Adopt adds a batch, in which nothing is that was in another one. It returns the tags that point to manifests that
+// the repository lacks, which are not added.
+func (b *Builder) Adopt(_ context.Context, batch Batch) (dangling []TagTarget, err error) {
+	t := b.t
+	t.distrust(batch.Broken)
+	if batch.empty() {
+		return nil, t.err
 	}
-	b.t.do("link-blob", repo, pack(d))
-	return b.t.err
-}
-
-// Manifest says that a repository has a manifest.
-func (b *Builder) Manifest(repo string, m Manifest) error {
-	if err := b.repository(repo); err != nil {
-		return err
-	}
-	return b.t.insertManifest(b.id, m)
-}
-
-// Tag says that a tag points to a manifest of the repository, and is newer than those before. The error is ErrNotFound
-// if the repository has no such manifest.
-func (b *Builder) Tag(repo, tag string, d digest.Digest) error {
-	if err := b.repository(repo); err != nil {
-		return err
-	}
-	var text string
-	if err := b.t.ask("annotations", b.id, pack(d)).Scan(&text); err != nil {
-		return err
-	}
-	annotations, err := decodeAnnotations(text)
+	id, err := t.addRepository(batch.Repo)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b.t.putTag(b.id, tag, d)
-	b.description = cmp.Or(annotations[v1.AnnotationDescription], b.description)
-	return nil
+	t.addLayers(batch)
+	for _, m := range batch.Manifests {
+		t.do("add-blob", pack(m.Digest), len(m.Payload), now(), false)
+		if err := t.insertManifest(id, m); err != nil {
+			return nil, err
+		}
+	}
+	if batch.Description != "" {
+		t.do("describe", id, batch.Description)
+	}
+	return t.addTags(id, batch, "put-tag")
 }
 
 // Facts yields a line for each fact, in a fixed order and without times, so that two indexes can be compared: layers

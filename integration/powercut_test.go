@@ -49,9 +49,8 @@ func TestPowerCut(t *testing.T) {
 			if len(errs) > 0 != tt.lost {
 				t.Errorf("got %d of %d facts lost, such as %v", len(errs), len(known.facts), errs[:min(len(errs), 5)])
 			}
-			if status := s.Stop(); status != 0 {
-				t.Errorf("stop: got exit status %d, want 0", status)
-			}
+			stopWell(t, s)
+			adoptAll(t, quiet(copied))
 			checkIndex(t, copied)
 		})
 	}

@@ -15,10 +15,12 @@ import (
 // A Blob is stored bytes under their digest.
 type Blob = index.Blob
 
-// Blob looks up a blob of a repository (end-2). It costs one statement, and no call to the store. The error has the
-// code BLOB_UNKNOWN if the repository has no such blob.
+// Blob looks up a blob of a repository (end-2). It costs one statement, and no call to the store once that is adopted.
+// The error has the code BLOB_UNKNOWN if the repository has no such blob.
 func (r *Registry) Blob(ctx context.Context, repo Name, d digest.Digest) (Blob, error) {
-	b, err := r.index.Blob(ctx, string(repo), d)
+	b, err := orAdopt(ctx, r.adoption, repo,
+		func() (Blob, error) { return r.index.Blob(ctx, string(repo), d) },
+		func() error { return r.adoption.blob(ctx, repo, d) })
 	return b, blobError(err, repo, d)
 }
 
@@ -60,7 +62,16 @@ func (r *Registry) MountBlob(ctx context.Context, repo Name, d digest.Digest, fr
 			return Blob{}, err
 		}
 	}
-	b, changes, err := r.index.MountBlob(ctx, string(repo), string(from), d)
+	var changes []index.Change
+	b, err := orAdopt(ctx, r.adoption, from, func() (b Blob, err error) {
+		b, changes, err = r.index.MountBlob(ctx, string(repo), string(from), d)
+		return b, err
+	}, func() error {
+		if from == "" {
+			return nil // somebody else's blob is not looked for
+		}
+		return r.adoption.blob(ctx, from, d)
+	})
 	if err != nil {
 		return Blob{}, blobError(err, from, d)
 	}
@@ -95,6 +106,9 @@ func (r *Registry) source(ctx context.Context, d digest.Digest, from Name, pulls
 // it: that would be a manifest that cannot be pulled.
 func (r *Registry) DeleteBlob(ctx context.Context, repo Name, d digest.Digest) error {
 	if err := r.checkDeletes(); err != nil {
+		return err
+	}
+	if err := r.adoption.repository(ctx, repo); err != nil {
 		return err
 	}
 	changes, err := r.index.RemoveBlob(ctx, string(repo), d)

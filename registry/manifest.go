@@ -18,16 +18,16 @@ type Manifest struct {
 	Subject   digest.Digest // empty if it has none
 }
 
-// Manifest looks up a manifest (end-3). It costs one statement, and no call to the store. The error has the code
-// MANIFEST_UNKNOWN if there is none.
+// Manifest looks up a manifest (end-3). It costs one statement, and no call to the store once that is adopted. The
+// error has the code MANIFEST_UNKNOWN if there is none.
 func (r *Registry) Manifest(ctx context.Context, repo Name, ref Reference) (Manifest, error) {
-	var m index.Manifest
-	var err error
-	if ref.Tag != "" {
-		m, err = r.index.Manifest(ctx, string(repo), ref.Tag)
-	} else {
-		m, err = r.index.ManifestByDigest(ctx, string(repo), ref.Digest)
+	look := func() (index.Manifest, error) {
+		if ref.Tag != "" {
+			return r.index.Manifest(ctx, string(repo), ref.Tag)
+		}
+		return r.index.ManifestByDigest(ctx, string(repo), ref.Digest)
 	}
+	m, err := orAdopt(ctx, r.adoption, repo, look, func() error { return r.adoption.reference(ctx, repo, ref) })
 	if err != nil {
 		return Manifest{}, manifestError(err, repo, ref)
 	}
@@ -49,7 +49,7 @@ func (r *Registry) PutManifest(ctx context.Context, repo Name, ref Reference, me
 		return Manifest{}, &Error{Code: DigestInvalid,
 			Message: fmt.Sprintf("the manifest has the digest %s, not %s", m.Digest, ref.Digest)}
 	}
-	changes, err := r.index.PutManifest(ctx, string(repo), m, tags...)
+	changes, err := r.putManifest(ctx, repo, m, tags)
 	if missing, ok := errors.AsType[*index.MissingError](err); ok {
 		return Manifest{}, missingError(repo, missing.Digests)
 	}
@@ -58,6 +58,20 @@ func (r *Registry) PutManifest(ctx context.Context, repo Name, ref Reference, me
 	}
 	stored := Manifest{Digest: m.Digest, MediaType: m.MediaType, Payload: payload, Subject: m.Subject}
 	return stored, r.outbox.show(ctx, changes)
+}
+
+// putManifest adopts what the manifest needs, if need be.
+func (r *Registry) putManifest(ctx context.Context, repo Name, m index.Manifest, tags []string) ([]index.Change, error) {
+	over := r.adoption.over.Load()
+	changes, err := r.index.PutManifest(ctx, string(repo), m, tags...)
+	missing, ok := errors.AsType[*index.MissingError](err)
+	if over || !ok {
+		return changes, err
+	}
+	if err := r.adoption.named(ctx, repo, missing.Digests); err != nil {
+		return nil, err
+	}
+	return r.index.PutManifest(ctx, string(repo), m, tags...)
 }
 
 // missingError names all that is missing, each once.
@@ -75,6 +89,9 @@ func missingError(repo Name, digests []digest.Digest) Errors {
 // repository names it: that would be an index that cannot be pulled.
 func (r *Registry) DeleteManifest(ctx context.Context, repo Name, ref Reference) error {
 	if err := r.checkDeletes(); err != nil {
+		return err
+	}
+	if err := r.adoption.repository(ctx, repo); err != nil {
 		return err
 	}
 	var changes []index.Change

@@ -28,6 +28,9 @@ func page[T any](items []T, n int) Page[T] {
 // Tags returns up to n tags of a repository that come after last, in byte order (end-8). n is positive. The error has
 // the code NAME_UNKNOWN if there is no such repository.
 func (r *Registry) Tags(ctx context.Context, repo Name, last string, n int) (Page[string], error) {
+	if err := r.adoption.repository(ctx, repo); err != nil {
+		return Page[string]{}, err
+	}
 	tags, err := r.index.Tags(ctx, string(repo), last, n+1)
 	if errors.Is(err, index.ErrNotFound) {
 		err = &Error{Code: NameUnknown, Detail: map[string]string{"name": string(repo)},
@@ -70,6 +73,9 @@ func (r *Registry) Repositories(ctx context.Context, last string, n int, sees fu
 // Referrers returns up to n manifests of a repository whose subject is subject (end-12), in the order of their
 // digests, after the digest last, which is "" for the first page. Only those of artifactType, unless that is "".
 func (r *Registry) Referrers(ctx context.Context, repo Name, subject digest.Digest, artifactType string, last digest.Digest, n int) (Page[v1.Descriptor], error) {
+	if err := r.adoption.repository(ctx, repo); err != nil {
+		return Page[v1.Descriptor]{}, err
+	}
 	referrers, err := r.index.Referrers(ctx, string(repo), subject, artifactType, last, n+1)
 	descriptors := make([]v1.Descriptor, len(referrers))
 	for i, m := range referrers {

@@ -39,6 +39,10 @@ type Config struct {
 	Redirect bool `yaml:"storage_redirect"`
 	// RedirectTTL is how long such a URL is good for. Default 20m.
 	RedirectTTL time.Duration `yaml:"storage_redirect_ttl"`
+	// VerifyInterval is the time between two verifications of the whole store in the background. 0, the default, is never.
+	VerifyInterval time.Duration `yaml:"verify_interval"`
+	// VerifyRate bounds what they read, in bytes a second. Default 20MiB.
+	VerifyRate int64 `yaml:"verify_rate" flavor:"bytes"`
 
 	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
 	// does it. Default 2m.
@@ -53,6 +57,7 @@ func (c Config) withDefaults() Config {
 	c.UploadTTL = cmp.Or(c.UploadTTL, 24*time.Hour)
 	c.MaxManifestSize = cmp.Or(c.MaxManifestSize, 4<<20)
 	c.RedirectTTL = cmp.Or(c.RedirectTTL, 20*time.Minute)
+	c.VerifyRate = cmp.Or(c.VerifyRate, 20<<20)
 	c.TakeOver = cmp.Or(c.TakeOver, 2*time.Minute)
 	c.LeaseLife = cmp.Or(c.LeaseLife, leaseLife)
 	return c
@@ -60,19 +65,21 @@ func (c Config) withDefaults() Config {
 
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
 type Registry struct {
-	config atomic.Pointer[Config]
-	store  drivers.Driver
-	index  *index.DB
-	log    *slog.Logger
-	outbox *outbox
-	lease  *lease
-	stop   context.CancelFunc // ends the background work
-	work   sync.WaitGroup
+	config   atomic.Pointer[Config]
+	store    drivers.Driver
+	index    *index.DB
+	log      *slog.Logger
+	outbox   *outbox
+	lease    *lease
+	adoption *adoption
+	verified verifiedSoFar
+	stop     context.CancelFunc // ends the background work
+	work     sync.WaitGroup
 }
 
 // Open returns a registry. First it takes the store, which no other index may have then; the error wraps [ErrRefused] if
 // one has, or if the index is not of this store. Then it brings the store up to date with the index, if no other process
-// can be doing so, or, if the index is empty, fills that from the store. The caller closes the registry, then db.
+// can be doing so, and if the index is new, it begins to adopt what the store has. The caller closes the registry, then db.
 func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (_ *Registry, err error) {
 	cfg = cfg.withDefaults()
 	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
@@ -90,15 +97,6 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 		}
 	}()
 	db.Fence(lease.check)
-	empty, err := db.Empty(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if empty {
-		if err := adopt(ctx, store, db, log); err != nil {
-			return nil, err
-		}
-	}
 	r := &Registry{store: store, index: db, log: log, outbox: newOutbox(store, db), lease: lease}
 	r.config.Store(&cfg)
 	if db.Exclusive() {
@@ -108,26 +106,14 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
+	if r.adoption, err = newAdoption(ctx, background, &r.work, store, db, log); err != nil {
+		stop()
+		return nil, err
+	}
 	for _, j := range r.jobs() {
 		r.work.Go(func() { r.repeat(background, j) })
 	}
 	return r, nil
-}
-
-// adopt fills an empty index from a store that may have been somebody else's.
-func adopt(ctx context.Context, store drivers.Driver, db *index.DB, log *slog.Logger) error {
-	report, err := reindex(ctx, store, db.Fill, nil)
-	if err != nil {
-		return err
-	}
-	for _, problem := range report.Problems {
-		log.Warn("left out of the index", "problem", problem)
-	}
-	if report.Repositories > 0 {
-		log.Info("index filled from the store", "repositories", report.Repositories, "manifests", report.Manifests,
-			"tags", report.Tags, "layers", report.Layers, "problems", len(report.Problems))
-	}
-	return nil
 }
 
 // Close ends the background work, keeps the upload sessions, brings the store up to date, and gives it up. Calls that run
@@ -185,12 +171,23 @@ func (r *Registry) jobs() []job {
 		{"expire uploads", min(time.Minute, r.cfg().UploadTTL), nil, r.Writable, r.expireUploads},
 		{"remove what crashes have left", 24 * time.Hour, nil, r.Writable, r.sweep},
 	}
+	if !r.adoption.over.Load() {
+		jobs = append(jobs, job{"adopt what the store has", 10 * time.Second, atOnceToo(), r.lease.check, r.adoption.run})
+	}
+	if r.cfg().VerifyInterval > 0 {
+		jobs = append(jobs, job{"verify the store", min(r.cfg().VerifyInterval, 10*time.Minute), atOnceToo(), r.lease.check, r.verify})
+	}
 	if !r.index.Exclusive() {
-		now := make(chan struct{}, 1)
-		now <- struct{}{}
-		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg().TakeOver / 2, now, r.lease.check, r.takeOver})
+		jobs = append(jobs, job{"take over what other processes have left undone", r.cfg().TakeOver / 2, atOnceToo(), r.lease.check, r.takeOver})
 	}
 	return jobs
+}
+
+// atOnceToo is for a job that is also done at the start.
+func atOnceToo() <-chan struct{} {
+	now := make(chan struct{}, 1)
+	now <- struct{}{}
+	return now
 }
 
 // Writable returns an error unless clients may change something now. It has the code UNSUPPORTED if the configuration

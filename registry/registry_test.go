@@ -128,6 +128,16 @@ func (f *fixture) settle(t testing.TB) {
 	}
 }
 
+// adopted waits until all that the store had at the start is adopted.
+func (f *fixture) adopted(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); f.Adoption().UnderWay; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not adopted: %+v", f.Adoption())
+		}
+	}
+}
+
 // start is open until the end of the test, which finds index and store in agreement.
 func start(t testing.TB, cfg registry.Config, p place) *fixture {
 	t.Helper()

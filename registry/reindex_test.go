@@ -25,6 +25,7 @@ func TestLostIndex(t *testing.T) {
 
 		g := open(t, registry.Config{}, p.store, index.Config{Database: p.database})
 		defer g.close(t)
+		g.adopted(t)
 		if got := facts(t, g.db); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}

@@ -76,7 +76,7 @@ func compare(cmd *cobra.Command, store drivers.Driver, db *index.DB, log *slog.L
 		return err
 	}
 	defer func() { err = errors.Join(err, other.Close()) }()
-	if _, err := registry.Reindex(cmd.Context(), store, other, nil); err != nil {
+	if _, err := registry.Read(cmd.Context(), store, other); err != nil {
 		return err
 	}
 	differ := 0
@@ -92,6 +92,9 @@ func compare(cmd *cobra.Command, store drivers.Driver, db *index.DB, log *slog.L
 		for _, fact := range facts {
 			fmt.Fprintf(cmd.OutOrStdout(), "only in the %s: %s\n", side.only, fact)
 		}
+	}
+	if w, err := db.Walk(cmd.Context(), index.Adoption); err != nil || differ > 0 && w.UnderWay {
+		return errors.Join(err, fmt.Errorf("index and store differ in %d facts; the server has not come to the end of the store yet", differ))
 	}
 	if differ > 0 {
 		return fmt.Errorf("index and store differ in %d facts; parfait reindex makes the index what the store shows", differ)

@@ -40,6 +40,21 @@ func StartDistribution(t testing.TB, root string, env ...string) *Server {
 	return s
 }
 
+// StartDistribution2 is StartDistribution with version 2.8, which Debian has, and registry:2 holds.
+func StartDistribution2(t testing.TB, root string) *Server {
+	t.Helper()
+	program := Command(t, "docker-registry")
+	s := start(t, command{
+		name: "docker-registry",
+		args: func(addr string) []string {
+			return []string{program, "serve", writeDistributionConfig(t, inFolder(root), addr)}
+		},
+		ready: answers("/"),
+	}, "")
+	s.Storage = root
+	return s
+}
+
 // StartDistributionOnS3 starts it on a bucket that it reaches at endpoint, with the keys of store.
 func StartDistributionOnS3(t testing.TB, store *S3, endpoint, bucket string) *Server {
 	t.Helper()
