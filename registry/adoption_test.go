@@ -175,7 +175,7 @@ func TestAdoptionGoesOn(t *testing.T) {
 				if op.Kind == drivertest.Open && strings.HasSuffix(op.Key, "/link") {
 					links.Add(1)
 				}
-				if op.Kind != drivertest.Stage && count.Add(1) > n {
+				if strings.HasPrefix(op.Key, root) && op.Kind != drivertest.Stage && count.Add(1) > n {
 					select {
 					case stop <- struct{}{}:
 					default:
