@@ -19,6 +19,7 @@ type youngSessions struct {
 type youngSession struct {
 	Session
 	updated time.Time
+	ending  bool // whether it is about to be none of these any more
 }
 
 // Both bounds together keep the memory below 24 MiB. Sessions that find no room go to the database.
@@ -41,7 +42,7 @@ func (y *youngSessions) add(s Session, updated time.Time) bool {
 	if len(y.sessions) >= youngMax {
 		return false
 	}
-	y.put(youngSession{s, updated})
+	y.put(youngSession{Session: s, updated: updated})
 	return true
 }
 
@@ -67,10 +68,11 @@ func (y *youngSessions) session(id string) (Session, bool) {
 	return s.Session, ok
 }
 
-// current returns what is kept of s, if it is one of these, or ErrConflict if it has moved on. It needs y.mu.
+// current returns what is kept of s, if it is one of these, or ErrConflict if it has moved on or is about to. It needs
+// y.mu.
 func (y *youngSessions) current(s Session) (kept youngSession, young bool, err error) {
 	kept, young = y.sessions[s.ID]
-	if young && kept.Size != s.Size {
+	if young && (kept.Size != s.Size || kept.ending) {
 		err = ErrConflict
 	}
 	return kept, young, err
@@ -93,8 +95,8 @@ func (y *youngSessions) hold(s Session, data []byte) (held bool, err error) {
 	return true, nil
 }
 
-// ending runs do and tells it whether s was one of these. It is not any more, unless do fails. The error is ErrConflict
-// if s is not the session's state any more.
+// ending runs do and tells it whether s is one of these. It is not any more afterwards, unless do fails. The error is
+// ErrConflict if s is not the session's state any more.
 func (y *youngSessions) ending(s Session, do func(young bool) error) error {
 	if y == nil {
 		return do(false)
@@ -102,19 +104,26 @@ func (y *youngSessions) ending(s Session, do func(young bool) error) error {
 	y.mu.Lock()
 	kept, young, err := y.current(s)
 	if young && err == nil {
-		y.remove(s.ID)
+		ending := kept
+		ending.ending = true
+		y.put(ending) // where it is looked up until the database has it
 	}
 	y.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	err = do(young)
-	if young && err != nil {
-		y.mu.Lock()
-		defer y.mu.Unlock()
-		y.put(kept)
+	if !young {
+		return err
 	}
-	return err
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if err != nil {
+		y.put(kept)
+		return err
+	}
+	y.remove(s.ID)
+	return nil
 }
 
 // untouched returns up to n sessions that nothing was added to since before, oldest first.
