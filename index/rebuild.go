@@ -113,7 +113,7 @@ func (b *Builder) Manifest(repo string, m Manifest) error {
 	if err := b.repository(repo); err != nil {
 		return err
 	}
-	return b.t.insertManifest(b.id, m)
+	return b.t.insertManifest(b.id, m, new(now()))
 }
 
 // Tag says that a tag points to a manifest of the repository, and is newer than those before. The error is ErrNotFound

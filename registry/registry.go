@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -35,9 +36,33 @@ type Config struct {
 	// RedirectTTL is how long such a URL is good for. Default 20m.
 	RedirectTTL time.Duration `yaml:"storage_redirect_ttl"`
 
-	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
-	// does it. Default 2m.
+	// GCDisabled keeps whatever nothing refers to any more.
+	GCDisabled bool `yaml:"gc_disabled"`
+	// GCInterval is how long after a collection the next one begins. Default 1m.
+	GCInterval time.Duration `yaml:"gc_interval"`
+	// GCUntagged is how long a manifest is kept that nothing needs: no tag, no image index, and no subject that it is a
+	// referrer of. Default 0, which keeps it for ever.
+	GCUntagged time.Duration `yaml:"gc_untagged"`
+	// GCSweepInterval is how often all that is in the store is compared with the index, so that what nobody knows of is
+	// found. Default 24h.
+	GCSweepInterval time.Duration `yaml:"gc_sweep_interval"`
+
+	// TakeOver is how long another process on the same index may take to bring the store up to date, or be silent in the
+	// middle of a collection, before this one does it. Default 2m.
 	TakeOver time.Duration `yaml:"-"`
+}
+
+// Check looks for values that are none.
+func (cfg Config) Check() error {
+	for _, c := range []struct {
+		key   string
+		value time.Duration
+	}{{"gc_interval", cfg.GCInterval}, {"gc_untagged", cfg.GCUntagged}, {"gc_sweep_interval", cfg.GCSweepInterval}} {
+		if c.value < 0 {
+			return fmt.Errorf("%s: %v is less than nothing: give a time such as 24h", c.key, c.value)
+		}
+	}
+	return nil
 }
 
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
@@ -49,15 +74,13 @@ type Registry struct {
 	outbox *outbox
 	stop   context.CancelFunc // ends the background work
 	work   sync.WaitGroup
+
+	collected collected
 }
 
 // Open returns a registry. First it brings the store up to date with the index, if no other process can be doing so,
 // or, if the index is empty, fills that from the store. The caller closes the registry, then db.
 func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
-	cfg.UploadTTL = cmp.Or(cfg.UploadTTL, 24*time.Hour)
-	cfg.MaxManifestSize = cmp.Or(cfg.MaxManifestSize, 4<<20)
-	cfg.RedirectTTL = cmp.Or(cfg.RedirectTTL, 20*time.Minute)
-	cfg.TakeOver = cmp.Or(cfg.TakeOver, 2*time.Minute)
 	// A process that was killed may have left directories that are not on disk yet, and be it that of a new index.
 	// Nobody syncs them again who finds them there.
 	if err := drivers.Sync(ctx, store); err != nil {
@@ -72,7 +95,7 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 			return nil, err
 		}
 	}
-	r := &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
+	r := newRegistry(cfg, store, db, log)
 	if db.Exclusive() {
 		if err := r.outbox.replay(ctx); err != nil {
 			return nil, err
@@ -84,6 +107,17 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 		r.work.Go(func() { r.repeat(background, j) })
 	}
 	return r, nil
+}
+
+// newRegistry returns a registry without background work.
+func newRegistry(cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) *Registry {
+	cfg.UploadTTL = cmp.Or(cfg.UploadTTL, 24*time.Hour)
+	cfg.MaxManifestSize = cmp.Or(cfg.MaxManifestSize, 4<<20)
+	cfg.RedirectTTL = cmp.Or(cfg.RedirectTTL, 20*time.Minute)
+	cfg.GCInterval = cmp.Or(cfg.GCInterval, time.Minute)
+	cfg.GCSweepInterval = cmp.Or(cfg.GCSweepInterval, 24*time.Hour)
+	cfg.TakeOver = cmp.Or(cfg.TakeOver, 2*time.Minute)
+	return &Registry{cfg: cfg, store: store, index: db, log: log, outbox: newOutbox(store, db)}
 }
 
 // adopt fills an empty index from a store that may have been somebody else's.
@@ -135,7 +169,8 @@ func (r *Registry) jobs() []job {
 	jobs := []job{
 		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.outbox.flush},
 		{"expire uploads", min(time.Minute, r.cfg.UploadTTL), nil, r.expireUploads},
-		{"remove what crashes have left", 24 * time.Hour, nil, r.sweep},
+		{"collect", r.cfg.GCInterval, nil, r.collectInBackground},
+		{"sweep the store", min(time.Hour, r.cfg.GCSweepInterval), nil, r.sweepInBackground},
 	}
 	if !r.index.Exclusive() {
 		now := make(chan struct{}, 1)
@@ -167,22 +202,6 @@ func (r *Registry) takeOver(ctx context.Context) error {
 	n, err := r.outbox.takeOver(ctx, r.cfg.TakeOver)
 	if n > 0 {
 		r.log.Info("brought the store up to date for another process", "entries", n)
-	}
-	return err
-}
-
-// sweepAge is how long ago what Sweep removes was written to at the latest. No upload pauses for so long.
-const sweepAge = 24 * time.Hour
-
-// sweep removes the unfinished objects of processes that were killed, where the back end keeps such.
-func (r *Registry) sweep(ctx context.Context) error {
-	sweeper, ok := drivers.As[drivers.Sweeper](r.store)
-	if !ok {
-		return nil
-	}
-	n, err := sweeper.Sweep(ctx, sweepAge)
-	if n > 0 {
-		r.log.Info("unfinished objects removed", "objects", n)
 	}
 	return err
 }

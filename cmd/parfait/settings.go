@@ -103,7 +103,7 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	default:
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
-	return s, s.access.Check()
+	return s, cmp.Or(s.access.Check(), s.registry.Check(), s.index.Check())
 }
 
 // structs are the homes of all keys.
