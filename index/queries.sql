@@ -70,7 +70,8 @@ delete from repository_blobs where repository_id = (select id from repositories 
 update blobs set seen_at = $2 where digest = $1 and claimed_at is null
 
 -- name: hold
-select exists (select 1 from repository_blobs where digest = $1),
+select exists (select 1 from blobs b where b.digest = $1 and b.stored
+                  and exists (select 1 from repository_blobs rb where rb.digest = b.digest)),
        exists (select 1 from blobs where digest = $1 and (claimed_at is not null or refs = 0 and seen_at < $2))
 
 -- name: blob-size
@@ -224,14 +225,16 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: session
 select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at,
-       exists (select 1 from repository_blobs where digest = $2),
+       exists (select 1 from blobs b where b.digest = $2 and b.stored
+                  and exists (select 1 from repository_blobs rb where rb.digest = b.digest)),
        exists (select 1 from blobs where digest = $2 and (claimed_at is not null or refs = 0 and seen_at < $3))
   from sessions s
  where s.id = $1
 
 -- name: session-parts
 select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at,
-       exists (select 1 from repository_blobs where digest = $2),
+       exists (select 1 from blobs b where b.digest = $2 and b.stored
+                  and exists (select 1 from repository_blobs rb where rb.digest = b.digest)),
        exists (select 1 from blobs where digest = $2 and (claimed_at is not null or refs = 0 and seen_at < $3)), p.name
   from sessions s
   left join session_parts p on p.session_id = s.id
