@@ -142,7 +142,7 @@ func (t *tx) adoptManifest(id int64, repo string, m Manifest) error {
 	if has, err := t.ask("has-manifest", repo, pack(m.Digest)).exists(); has || err != nil {
 		return err
 	}
-	return t.newManifest(id, m)
+	return t.newManifest(id, m, new(now()))
 }
 
 // addTags adds the tags of b by a statement, if the repository has what they point to, and returns the others.

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -12,34 +13,61 @@ type Blob struct {
 	Size   int64 // bytes
 }
 
-// Blob looks up a blob of a repository. The error is ErrNotFound if the repository has none of this digest.
-func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
-	key := cacheKey{"blob", repo, d.String()}
-	return recall(db.cache, key, func(Blob) bool { return true }, func() (Blob, error) {
-		b := Blob{Digest: d}
-		err := db.ask(ctx, key.query, repo, pack(d)).Scan(&b.Size)
-		return b, err
-	})
+// A sighting is a blob that was found, and until when whoever is told of it can be sure of it for a whole grace period.
+type sighting struct {
+	Blob
+	until time.Time
 }
 
-// Stored reports whether some repository has the blob, so that its bytes are durable. Those of a manifest, or of what
-// was one, are not necessarily: they are in the store as a file that can be derived from the index.
-func (db *DB) Stored(ctx context.Context, d digest.Digest) (bool, error) {
-	return db.ask(ctx, "blob-linked-anywhere", pack(d)).exists()
+func (s sighting) sure() bool { return time.Now().Before(s.until) }
+
+// Blob looks up a blob of a repository. The error is ErrNotFound if the repository has none of this digest. A blob that
+// nothing refers to is kept for another grace period.
+func (db *DB) Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error) {
+	key := cacheKey{"blob", repo, d.String()}
+	s, err := recall(db.cache, key, sighting.sure, func() (sighting, error) {
+		return db.sight(d, db.ask(ctx, key.query, repo, pack(d)))
+	})
+	if err == nil && !s.sure() {
+		return s.Blob, db.renew(ctx, func(t *tx) error {
+			t.do("see-blob", pack(d), now())
+			_, err := db.sight(d, t.ask(key.query, repo, pack(d)))
+			return err
+		})
+	}
+	return s.Blob, err
+}
+
+// sight reads a blob. What is referenced stays for a grace period after that ends.
+func (db *DB) sight(d digest.Digest, row scanner) (sighting, error) {
+	s := sighting{Blob: Blob{Digest: d}}
+	seen := now()
+	var refs, unreferencedSeen int64
+	err := row.Scan(&s.Size, &refs, &unreferencedSeen)
+	if refs == 0 {
+		seen = unreferencedSeen
+	}
+	s.until = fromMilli(seen).Add(db.grace / renewals)
+	return s, err
 }
 
 // AddBlob says that the bytes of b are stored, and that repo, which is made if need be, has them. It ends session,
-// unless that is "". The changes are those that the store has to follow; none if the repository had the blob.
+// unless that has no ID. The changes are those that the store has to follow; none if the repository had the blob. The
+// error is ErrStale if the bytes may not be what session.Hold says of them any more.
 func (db *DB) AddBlob(ctx context.Context, repo string, b Blob, session Session) (changes []Change, err error) {
 	err = db.young.ending(session, func(young bool) error {
+		hold := session.Hold
 		if young {
 			session = Session{}
 		}
 		changes, err = db.update(ctx, "add-blob", repo, func(t *tx) error {
-			t.do("add-blob", pack(b.Digest), b.Size, now(), true)
+			there := t.addBytes(b, hold)
 			ended := t.endSession(session)
 			if err := t.linkBlob(repo, b.Digest); err != nil {
 				return err
+			}
+			if !there() {
+				return ErrStale
 			}
 			return ended()
 		})
@@ -58,9 +86,11 @@ func (db *DB) MountBlob(ctx context.Context, repo, from string, d digest.Digest)
 			query, args = "blob", []any{from, pack(d)}
 		}
 		t.do("keep-blob", pack(d))
-		if err := t.ask(query, args...).Scan(&b.Size); err != nil {
+		s, err := db.sight(d, t.ask(query, args...))
+		if err != nil {
 			return err
 		}
+		b = s.Blob
 		t.do("see-blob", pack(d), now())
 		return t.linkBlob(repo, d)
 	})

@@ -27,7 +27,7 @@ type cacheKey struct{ query, repo, ref string }
 
 // A cacheEntry is what a look-up found when a repository had been changed so many times.
 type cacheEntry struct {
-	found   any // Manifest or Blob
+	found   any // Manifest or sighting
 	changes uint64
 }
 
@@ -57,19 +57,20 @@ func (c *cache) changed(repo string) {
 	}
 }
 
-// recall returns what key finds, by the statement in find if it is not known.
-func recall[T any](c *cache, key cacheKey, keep func(T) bool, find func() (T, error)) (T, error) {
+// recall returns what key finds, by the statement in find if it is not known, or not good any more. What is not good is
+// not kept.
+func recall[T any](c *cache, key cacheKey, good func(T) bool, find func() (T, error)) (T, error) {
 	if c == nil {
 		return find()
 	}
 	changes := c.changesOf(key.repo).Load() // before the statement, which may not see what changes meanwhile
 	if e, ok := c.entries.Get(key); ok && e.changes == changes {
-		if found, ok := e.found.(T); ok {
+		if found, ok := e.found.(T); ok && good(found) {
 			return found, nil
 		}
 	}
 	found, err := find()
-	if err == nil && keep(found) {
+	if err == nil && good(found) {
 		c.entries.Add(key, cacheEntry{found, changes})
 	}
 	return found, err

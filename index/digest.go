@@ -32,6 +32,14 @@ func pack(d digest.Digest) []byte {
 	return b
 }
 
+// packAfter is pack for a place in a list: the empty digest comes before all others.
+func packAfter(d digest.Digest) []byte {
+	if d == "" {
+		return []byte{}
+	}
+	return pack(d)
+}
+
 // unpack is the inverse of pack.
 func unpack(b []byte) (digest.Digest, error) {
 	switch {

@@ -6,11 +6,14 @@
 // one transaction. A method that returns nil has made its change durable, save for those on upload sessions: they
 // survive a crash of the process but not a power cut, after which a client begins its upload again.
 //
+// What nothing refers to any more is taken away by a collector: see [DB.Claim].
+//
 // Facts are also written to the store, in files that can be derived from the index. Each change of a fact leaves an
 // [Entry] in the outbox, in the same transaction, which stays until [DB.Settle] says that the store shows it.
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +47,21 @@ type Config struct {
 	// PoolSize bounds the connections to PostgreSQL. Default 16.
 	PoolSize int `yaml:"index_pool_size"`
 
+	// Grace is how long a blob that nothing refers to is kept after somebody has asked for it, pushed it, or deleted
+	// the last manifest that named it. All servers on one index need the same. Default 24h.
+	Grace time.Duration `yaml:"gc_grace"`
+
 	// Observe, if set, is called before each statement or transaction with its name. An error is returned in the
 	// place of running it: measurements and injected faults hang here.
 	Observe func(ctx context.Context, call string) error `yaml:"-"`
+}
+
+// Check looks for values that are none.
+func (cfg Config) Check() error {
+	if cfg.Grace < 0 {
+		return fmt.Errorf("gc_grace: %v is less than nothing: give a time such as 24h", cfg.Grace)
+	}
+	return nil
 }
 
 // A DB is an open index. It is safe for concurrent use.
@@ -55,6 +70,7 @@ type DB struct {
 	place   string
 	cache   *cache         // nil if other processes write to the database, too
 	young   *youngSessions // nil likewise
+	grace   time.Duration
 	observe func(ctx context.Context, call string) error
 	fence   func() error // nil if every change may be made
 }
@@ -63,7 +79,7 @@ type DB struct {
 // process keeps off it. A file or database that is not an index of ours is refused and left as it is. It gives up on a
 // PostgreSQL that does not answer within ten seconds. The error is one line, without a password.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
-	db := &DB{observe: cfg.Observe}
+	db := &DB{observe: cfg.Observe, grace: cmp.Or(cfg.Grace, 24*time.Hour)}
 	if db.observe == nil {
 		db.observe = func(context.Context, string) error { return nil }
 	}
@@ -81,11 +97,19 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
+	if db.Exclusive() {
+		if err := db.clearLeases(ctx); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
 	return db, nil
 }
 
 // Close waits for running transactions and closes the database.
 func (db *DB) Close() error { return db.database.close() }
+
+// Grace is how long an unreferenced blob is kept.
+func (db *DB) Grace() time.Duration { return db.grace }
 
 // Exclusive reports whether no other process can change the index.
 func (db *DB) Exclusive() bool { return db.cache != nil }

@@ -67,15 +67,15 @@ type MissingError struct{ Digests []digest.Digest }
 func (e *MissingError) Error() string { return "the repository lacks what the manifest names" }
 
 // PutManifest gives a repository a manifest, and tags that point to it. The error is a *MissingError if the
-// repository lacks what the manifest needs; nothing is changed then. The changes are those that the store has to
-// follow.
+// repository lacks what the manifest needs, and ErrClaimed if its own bytes, of a time when it was here before, are being
+// deleted; nothing is changed then. The changes are those that the store has to follow.
 func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...string) ([]Change, error) {
 	return db.update(ctx, "put-manifest", repo, func(t *tx) error {
 		id, err := t.checkNamed(repo, m)
 		if err != nil {
 			return err
 		}
-		added, stored, err := t.addManifest(id, m)
+		added, stored, err := t.addManifest(id, m, len(tags) > 0)
 		if err != nil {
 			return err
 		}
@@ -141,18 +141,25 @@ func (t *tx) addRepository(repo string) (id int64, err error) {
 
 // addManifest adds m to the repository with the number id or, if that has it, notes that it was pushed again. stored
 // says whether the store has its payload.
-func (t *tx) addManifest(id int64, m Manifest) (added, stored bool, err error) {
-	t.find("add-blob", []any{pack(m.Digest), len(m.Payload), now(), false}, &stored)
-	again, err := t.exec("touch-manifest", id, pack(m.Digest), m.MediaType, m.ArtifactType, now())
+func (t *tx) addManifest(id int64, m Manifest, tagged bool) (added, stored bool, err error) {
+	unclaimed := t.find("add-blob", []any{pack(m.Digest), len(m.Payload), now(), false}, &stored)
+	var untaggedAt *int64
+	if !tagged {
+		untaggedAt = new(now())
+	}
+	again, err := t.exec("touch-manifest", id, pack(m.Digest), m.MediaType, m.ArtifactType, now(), untaggedAt)
+	if err == nil && !*unclaimed {
+		err = ErrClaimed
+	}
 	if err != nil || again > 0 {
 		return false, stored, err
 	}
-	return true, stored, t.newManifest(id, m)
+	return true, stored, t.newManifest(id, m, untaggedAt)
 }
 
-// newManifest adds m, and counts it and what it names.
-func (t *tx) newManifest(id int64, m Manifest) error {
-	if err := t.insertManifest(id, m); err != nil {
+// newManifest adds m, and counts it and what it names. untaggedAt is nil if it will have a tag.
+func (t *tx) newManifest(id int64, m Manifest, untaggedAt *int64) error {
+	if err := t.insertManifest(id, m, untaggedAt); err != nil {
 		return err
 	}
 	t.do("add-ref", pack(m.Digest), now())
@@ -163,14 +170,14 @@ func (t *tx) newManifest(id int64, m Manifest) error {
 	return t.err
 }
 
-// insertManifest adds m and what it names, and counts nothing.
-func (t *tx) insertManifest(id int64, m Manifest) error {
+// insertManifest adds m and what it names, and counts nothing. untaggedAt is nil if it will have a tag.
+func (t *tx) insertManifest(id int64, m Manifest, untaggedAt *int64) error {
 	annotations, err := encodeAnnotations(m.Annotations)
 	if err != nil {
 		return err
 	}
 	t.do("insert-manifest", id, pack(m.Digest), m.MediaType, m.Payload, pack(m.Subject), m.ArtifactType, annotations,
-		pack(m.Config), now())
+		pack(m.Config), now(), untaggedAt)
 	for _, d := range m.named() {
 		t.do("insert-ref", pack(d), id, pack(m.Digest))
 	}
@@ -190,31 +197,34 @@ func (db *DB) RemoveManifest(ctx context.Context, repo string, d digest.Digest) 
 		if !*found {
 			return ErrNotFound
 		}
-		tags, err := collect(t.ask("delete-tags-of", id, pack(d)), scanText)
-		if err != nil {
-			return err
-		}
-		for _, tag := range tags {
-			t.post(repo, Tag, tag, State{})
-		}
-		t.post(repo, Revision, d.String(), State{})
-		return t.removeRefs(id, d)
+		return t.removeManifest(repo, id, d, now())
 	})
 }
 
-// removeRefs removes the manifest d, and uncounts it and what it names.
-func (t *tx) removeRefs(id int64, d digest.Digest) error {
+// removeManifest removes the manifest d with its tags, and uncounts it and what it names. Its referrers may be untagged
+// since referrersAt, and its children from now on.
+func (t *tx) removeManifest(repo string, id int64, d digest.Digest, referrersAt int64) error {
 	children, err := collect(t.ask("children", id, pack(d)), scanBytes)
 	if err != nil {
 		return err
 	}
-	t.do("delete-manifest", id, pack(d))
-	t.do("delete-refs", id, pack(d))
-	t.do("count-manifest", id, -1)
 	for _, child := range append(children, pack(d)) {
 		t.do("drop-ref", child, now()) // the grace period begins
 	}
-	return nil
+	t.do("count-manifest", id, -1)
+	tags, err := collect(t.ask("delete-tags-of", id, pack(d)), scanText)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		t.post(repo, Tag, tag, State{})
+	}
+	t.post(repo, Revision, d.String(), State{})
+	t.do("untag-children", id, pack(d), now())
+	t.do("untag-referrers", id, pack(d), referrersAt)
+	t.do("delete-manifest", id, pack(d))
+	t.do("delete-refs", id, pack(d))
+	return t.err
 }
 
 func scanBytes(row scanner) (b []byte, err error) {
@@ -234,11 +244,7 @@ type Referrer struct {
 // Referrers returns up to n manifests of the repository whose subject is subject, in the order of their digests,
 // after the digest last. Only those of artifactType, unless it is "".
 func (db *DB) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, last digest.Digest, n int) ([]Referrer, error) {
-	after := pack(last)
-	if after == nil {
-		after = []byte{}
-	}
-	return collect(db.ask(ctx, "referrers", repo, pack(subject), artifactType, after, n), func(row scanner) (r Referrer, err error) {
+	return collect(db.ask(ctx, "referrers", repo, pack(subject), artifactType, packAfter(last), n), func(row scanner) (r Referrer, err error) {
 		var packed []byte
 		var annotations string
 		if err := row.Scan(&packed, &r.MediaType, &r.Size, &r.ArtifactType, &annotations); err != nil {

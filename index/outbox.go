@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -146,6 +147,7 @@ const settleBatch = 500
 // Settle says that the store shows, durably, the states of changes, and that the index has had these since they were
 // written. It removes the entries.
 func (db *DB) Settle(ctx context.Context, changes []Change) error {
+	changes = slices.SortedFunc(slices.Values(changes), func(a, b Change) int { return cmp.Compare(a.Digest, b.Digest) })
 	for batch := range slices.Chunk(changes, settleBatch) {
 		err := db.note(ctx, "settle", func(t *tx) error {
 			for _, c := range batch {

@@ -38,7 +38,7 @@ select 1 from blobs where digest = $1 for no key update
 lock table repositories, blobs, repository_blobs, manifests, manifest_refs, tags, outbox in exclusive mode
 
 -- name: blob
-select b.size
+select b.size, b.refs, b.seen_at
   from repositories r
   join repository_blobs rb on rb.repository_id = r.id
   join blobs b on b.digest = rb.digest
@@ -53,9 +53,13 @@ select $1, $2 where not exists (select 1 from repositories where name = $1) on c
 
 -- name: add-blob
 insert into blobs (digest, size, refs, seen_at, stored) values ($1, $2, 0, $3, $4)
-    on conflict (digest) do update set size = excluded.size, seen_at = excluded.seen_at, claimed_at = null,
+    on conflict (digest) do update set size = excluded.size, seen_at = excluded.seen_at,
        stored = blobs.stored or excluded.stored
+ where blobs.claimed_at is null
 returning stored
+
+-- name: add-known-blob
+update blobs set seen_at = $2 where digest = $1 and stored and claimed_at is null
 
 -- name: blob-is-stored
 update blobs set stored = true where digest = $1 and not stored
@@ -68,13 +72,18 @@ select id, $2 from repositories where name = $1 on conflict do nothing
 delete from repository_blobs where repository_id = (select id from repositories where name = $1) and digest = $2
 
 -- name: see-blob
-update blobs set seen_at = $2, claimed_at = null where digest = $1
+update blobs set seen_at = $2 where digest = $1 and claimed_at is null
+
+-- name: hold
+select exists (select 1 from blobs b where b.digest = $1 and b.stored
+                  and exists (select 1 from repository_blobs rb where rb.digest = b.digest)),
+       exists (select 1 from blobs where digest = $1 and (claimed_at is not null or refs = 0 and seen_at < $2))
 
 -- name: blob-size
-select size from blobs where digest = $1 and stored
+select size from blobs where digest = $1 and stored and claimed_at is null
 
 -- name: blob-linked-anywhere
-select b.size from blobs b
+select b.size, b.refs, b.seen_at from blobs b
  where b.digest = $1 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
 
 -- name: blob-repositories
@@ -122,11 +131,13 @@ select 1 from repositories r
         or exists (select 1 from repository_blobs rb where rb.repository_id = r.id and rb.digest = $2))
 
 -- name: insert-manifest
-insert into manifests (repository_id, digest, media_type, payload, subject, artifact_type, annotations, config_digest, pushed_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+insert into manifests (repository_id, digest, media_type, payload, subject, artifact_type, annotations, config_digest,
+       pushed_at, untagged_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: touch-manifest
-update manifests set media_type = $3, artifact_type = $4, pushed_at = $5 where repository_id = $1 and digest = $2
+update manifests set media_type = $3, artifact_type = $4, pushed_at = $5, untagged_at = $6
+ where repository_id = $1 and digest = $2
 
 -- name: delete-manifest
 delete from manifests where repository_id = $1 and digest = $2
@@ -145,6 +156,33 @@ update repositories set manifests = manifests + $2 where id = $1
 
 -- name: describe
 update repositories set description = $2 where id = $1
+
+-- name: untag-former (sqlite)
+update manifests set untagged_at = $4
+ where repository_id = $1 and digest = (select digest from tags where repository_id = $1 and name = $2) and digest <> $3
+
+-- name: untag-former (postgres)
+update manifests set untagged_at = $4
+ where repository_id = $1 and digest = (select digest from tags where repository_id = $1 and name = $2 for update) and digest <> $3
+
+-- name: untag-tagged (sqlite)
+update manifests set untagged_at = $3
+ where repository_id = (select id from repositories where name = $1)
+   and digest = (select digest from tags
+                  where repository_id = (select id from repositories where name = $1) and name = $2)
+
+-- name: untag-tagged (postgres)
+update manifests set untagged_at = $3
+ where repository_id = (select id from repositories where name = $1)
+   and digest = (select digest from tags
+                  where repository_id = (select id from repositories where name = $1) and name = $2 for update)
+
+-- name: untag-children
+update manifests set untagged_at = $3
+ where repository_id = $1 and digest in (select child from manifest_refs where repository_id = $1 and parent = $2)
+
+-- name: untag-referrers
+update manifests set untagged_at = $3 where repository_id = $1 and subject = $2
 
 -- name: put-tag
 insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $4)
@@ -188,15 +226,19 @@ insert into sessions (id, repository, algorithm, size, hash_state, data, started
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: session
-select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at, b.size
+select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at,
+       exists (select 1 from blobs b where b.digest = $2 and b.stored
+                  and exists (select 1 from repository_blobs rb where rb.digest = b.digest)),
+       exists (select 1 from blobs where digest = $2 and (claimed_at is not null or refs = 0 and seen_at < $3))
   from sessions s
-  left join blobs b on b.digest = $2 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
  where s.id = $1
 
 -- name: session-parts
-select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at, b.size, p.name
+select s.repository, s.algorithm, s.size, s.hash_state, s.data, s.started_at,
+       exists (select 1 from blobs b where b.digest = $2 and b.stored
+                  and exists (select 1 from repository_blobs rb where rb.digest = b.digest)),
+       exists (select 1 from blobs where digest = $2 and (claimed_at is not null or refs = 0 and seen_at < $3)), p.name
   from sessions s
-  left join blobs b on b.digest = $2 and exists (select 1 from repository_blobs rb where rb.digest = b.digest)
   left join session_parts p on p.session_id = s.id
  where s.id = $1
  order by p.start
@@ -252,6 +294,105 @@ select m.digest, m.payload, b.stored
 
 -- name: settle
 delete from outbox where id = $1
+
+-- Collection. The locks are those of PostgreSQL; see postgres.go.
+
+-- name: take-lease
+insert into leases (name, holder, expires_at) values ($1, $2, $3)
+    on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
+ where leases.holder = excluded.holder or leases.expires_at <= $4
+
+-- name: end-lease
+delete from leases where name = $1 and holder = $2
+
+-- name: hold-lease (sqlite)
+select 1 from leases where name = $1 and holder = $2 and expires_at > $3
+
+-- name: hold-lease (postgres)
+select 1 from leases where name = $1 and holder = $2 and expires_at > $3 for share
+
+-- name: clear-leases
+delete from leases
+
+-- name: queue
+select count(*), coalesce(min(seen_at), 0), count(claimed_at) from blobs where refs = 0
+
+-- name: garbage
+select digest, size, seen_at from blobs
+ where refs = 0 and claimed_at is null and seen_at < $1 and (seen_at > $2 or seen_at = $2 and digest > $3)
+ order by seen_at, digest
+ limit $4
+
+-- name: hold-garbage (sqlite)
+select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at limit $2
+
+-- name: hold-garbage (postgres)
+select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at limit $2
+   for update skip locked
+
+-- name: unsettled-digests
+select distinct ref from outbox where kind in (1, 2)
+
+-- name: claim-blob
+update blobs set claimed_at = $2 where digest = $1
+
+-- name: unlink-everywhere
+delete from repository_blobs where digest = $1
+returning (select name from repositories where id = repository_blobs.repository_id)
+
+-- name: claimed
+select digest, size from blobs where claimed_at is not null and digest > $1 order by digest limit $2
+
+-- name: forget-blob
+delete from blobs where digest = $1 and claimed_at is not null and refs = 0
+
+-- name: forget-bytes
+update blobs set claimed_at = null, stored = false where digest = $1 and claimed_at is not null
+
+-- name: maybe-untagged
+select r.id, r.name, m.digest, length(m.payload), m.untagged_at
+  from manifests m join repositories r on r.id = m.repository_id
+ where m.untagged_at < $1
+ order by m.untagged_at
+ limit $2
+
+-- name: is-needed
+select exists (select 1 from tags t where t.repository_id = m.repository_id and t.digest = m.digest)
+       or exists (select 1 from manifest_refs f where f.child = m.digest and f.repository_id = m.repository_id)
+       or exists (select 1 from manifests s where s.repository_id = m.repository_id and s.digest = m.subject)
+  from manifests m
+ where m.repository_id = $1 and m.digest = $2 and m.untagged_at = $3
+
+-- name: note-needed
+update manifests set untagged_at = null where repository_id = $1 and digest = $2 and untagged_at = $3
+
+-- name: untagged
+select r.name, m.digest, length(m.payload)
+  from manifests m join repositories r on r.id = m.repository_id
+ where m.untagged_at < $1
+   and not exists (select 1 from tags t where t.repository_id = m.repository_id and t.digest = m.digest)
+   and not exists (select 1 from manifest_refs f where f.child = m.digest and f.repository_id = m.repository_id)
+   and not exists (select 1 from manifests s where s.repository_id = m.repository_id and s.digest = m.subject)
+ order by r.name, m.digest
+
+-- name: untagged-referrers
+select r.name, m.digest, length(m.payload)
+  from manifests m join repositories r on r.id = m.repository_id
+ where r.name = $1 and m.subject = $2
+   and not exists (select 1 from tags t where t.repository_id = m.repository_id and t.digest = m.digest)
+   and not exists (select 1 from manifest_refs f where f.child = m.digest and f.repository_id = m.repository_id)
+ order by m.digest
+
+-- name: blobs
+select digest, size, stored or exists (select 1 from repository_blobs rb where rb.digest = blobs.digest),
+       claimed_at is not null
+  from blobs
+ where digest > $1
+ order by digest
+ limit $2
+
+-- name: add-found-blob
+insert into blobs (digest, size, refs, seen_at, stored) values ($1, $2, 0, $3, false) on conflict do nothing
 
 -- name: signing-keys
 select id, key from signing_keys

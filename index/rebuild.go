@@ -9,7 +9,11 @@ import (
 )
 
 // A Builder fills the index from what the store shows. Blobs come first, those that manifests are included.
-type Builder struct{ t *tx }
+type Builder struct {
+	Counts string // what [DB.Walk] says of the adoption afterwards
+
+	t *tx
+}
 
 // Rebuild replaces all facts by those that fill adds, or leaves the index as it is if fill fails. Upload sessions are
 // kept. fill may run more than once. Nobody changes the index meanwhile.
@@ -38,7 +42,8 @@ func (t *tx) clear() {
 
 func (t *tx) rebuild(fill func(*Builder) error) error {
 	t.clear()
-	if err := fill(&Builder{t}); err != nil {
+	b := &Builder{t: t}
+	if err := fill(b); err != nil {
 		return err
 	}
 	// To count while the facts come would change one row again and again, of which PostgreSQL keeps all versions until
@@ -48,7 +53,7 @@ func (t *tx) rebuild(fill func(*Builder) error) error {
 	t.do("count-manifests")
 	t.do("drop-unnamed-blobs")
 	t.do("clear-outbox") // the store shows these facts, that is where they are from
-	t.finishWalk(Adoption, "")
+	t.finishWalk(Adoption, b.Counts)
 	return nil
 }
 
@@ -79,7 +84,7 @@ func (b *Builder) Adopt(_ context.Context, batch Batch) (dangling []TagTarget, e
 	t.addLayers(batch)
 	for _, m := range batch.Manifests {
 		t.do("add-blob", pack(m.Digest), len(m.Payload), now(), false)
-		if err := t.insertManifest(id, m); err != nil {
+		if err := t.insertManifest(id, m, new(now())); err != nil {
 			return nil, err
 		}
 	}

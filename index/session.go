@@ -20,8 +20,8 @@ type Session struct {
 	Started   time.Time
 	Parts     []string // names of the objects that hold the bytes, in order; only from SessionParts
 
-	// StoredSize is the size of the blob that the look-up asked for beside the session, and -1 if it is not Stored.
-	StoredSize int64
+	// Hold is of the blob that the look-up asked for beside the session.
+	Hold Hold
 }
 
 // ErrConflict says that somebody else has moved a session on meanwhile.
@@ -42,24 +42,25 @@ func (t *tx) insertSession(s Session, updated time.Time) {
 	t.do("insert-session", s.ID, s.Repo, string(s.Algorithm), s.Size, s.HashState, s.Data, s.Started.UnixMilli(), updated.UnixMilli())
 }
 
-// Session looks up a session, and whether the blob d, which may be "", is Stored. The error is ErrNotFound if
-// there is no such session.
+// Session looks up a session, and the blob d, which may be "", as Hold does. The error is ErrNotFound if there is no
+// such session.
 func (db *DB) Session(ctx context.Context, id string, d digest.Digest) (Session, error) {
 	if s, ok := db.young.session(id); ok {
 		return db.youngSession(ctx, s, d)
 	}
-	return scanSession(id, db.ask(ctx, "session", id, pack(d)))
+	look := db.look()
+	s, err := scanSession(id, db.ask(ctx, "session", id, pack(d), look.before), &look)
+	if err != nil {
+		return Session{}, err
+	}
+	s.Hold, err = db.held(ctx, d, look)
+	return s, err
 }
 
-// youngSession adds to s whether d is Stored.
-func (db *DB) youngSession(ctx context.Context, s Session, d digest.Digest) (Session, error) {
-	s.StoredSize = -1
-	if d == "" {
-		return s, nil
-	}
-	err := db.ask(ctx, "blob-linked-anywhere", pack(d)).Scan(&s.StoredSize)
-	if err == ErrNotFound {
-		err = nil
+// youngSession adds to s the look at d.
+func (db *DB) youngSession(ctx context.Context, s Session, d digest.Digest) (_ Session, err error) {
+	if d != "" {
+		s.Hold, err = db.Hold(ctx, d)
 	}
 	return s, err
 }
@@ -70,8 +71,10 @@ func (db *DB) SessionParts(ctx context.Context, id string, d digest.Digest) (Ses
 		return db.youngSession(ctx, s, d)
 	}
 	var s Session
-	parts, err := collect(db.ask(ctx, "session-parts", id, pack(d)), func(row scanner) (part sql.NullString, err error) {
-		s, err = scanSession(id, row, &part)
+	look := db.look()
+	row := db.ask(ctx, "session-parts", id, pack(d), look.before)
+	parts, err := collect(row, func(row scanner) (part sql.NullString, err error) {
+		s, err = scanSession(id, row, &look, &part)
 		return part, err
 	})
 	if err == nil && len(parts) == 0 {
@@ -82,21 +85,21 @@ func (db *DB) SessionParts(ctx context.Context, id string, d digest.Digest) (Ses
 			s.Parts = append(s.Parts, p.String)
 		}
 	}
+	if err != nil {
+		return Session{}, err
+	}
+	s.Hold, err = db.held(ctx, d, look)
 	return s, err
 }
 
-func scanSession(id string, row scanner, more ...any) (Session, error) {
-	s := Session{ID: id, StoredSize: -1}
+func scanSession(id string, row scanner, look *look, more ...any) (Session, error) {
+	s := Session{ID: id}
 	var started int64
-	var stored sql.NullInt64
-	dest := append([]any{&s.Repo, &s.Algorithm, &s.Size, &s.HashState, &s.Data, &started, &stored}, more...)
+	dest := append([]any{&s.Repo, &s.Algorithm, &s.Size, &s.HashState, &s.Data, &started, &look.stored, &look.due}, more...)
 	if err := row.Scan(dest...); err != nil {
 		return Session{}, err
 	}
 	s.Started = fromMilli(started)
-	if stored.Valid {
-		s.StoredSize = stored.Int64
-	}
 	return s, nil
 }
 

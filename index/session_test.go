@@ -33,7 +33,7 @@ func TestSessions(t *testing.T) {
 		}
 		addBlobs(t, db, "b", "hello")
 		got, err := db.SessionParts(ctx, "s1", blob("hello").Digest)
-		if err != nil || got.Size != 9 || !slices.Equal(got.Parts, []string{"p0", "p5"}) || string(got.HashState) != "more" || got.StoredSize != 5 {
+		if err != nil || got.Size != 9 || !slices.Equal(got.Parts, []string{"p0", "p5"}) || string(got.HashState) != "more" || !got.Hold.Stored {
 			t.Errorf("got %+v, %v", got, err)
 		}
 		if _, err := db.AddBlob(ctx, "a", blob("x"), s); err != index.ErrConflict {
@@ -45,7 +45,7 @@ func TestSessions(t *testing.T) {
 		if old, err := db.ExpiredSessions(ctx, time.Now().Add(time.Hour), 10); len(old) != 1 || err != nil {
 			t.Errorf("expired: got %v, %v", old, err)
 		}
-		if _, err := db.AddBlob(ctx, "a", blob("x"), got); err != nil {
+		if _, err := db.AddBlob(ctx, "a", blob("hello"), got); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := db.Session(ctx, "s1", ""); err != index.ErrNotFound {
@@ -75,7 +75,7 @@ func TestHeldBytes(t *testing.T) {
 		check := func(id string, size int) index.Session {
 			t.Helper()
 			got, err := db.SessionParts(ctx, id, "")
-			if err != nil || got.Size != int64(size) || len(got.Data) != size || got.Parts != nil || got.HashState != nil || got.StoredSize != -1 {
+			if err != nil || got.Size != int64(size) || len(got.Data) != size || got.Parts != nil || got.HashState != nil || got.Hold.Stored {
 				t.Fatalf("%s: got %d bytes, of which %d are held, parts %v, %v", id, got.Size, len(got.Data), got.Parts, err)
 			}
 			return got

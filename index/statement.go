@@ -68,23 +68,24 @@ func (ask question) exists() (bool, error) {
 type scanner interface{ Scan(dest ...any) error }
 
 // collect reads all rows with scan, which returns one item of each.
-func collect[T any](ask question, scan func(scanner) (T, error)) ([]T, error) {
-	var all []T
-	err := ask(func(r rows) error {
-		all = nil
-		for r.Next() {
-			item, err := scan(r)
-			if err != nil {
-				return err
-			}
-			all = append(all, item)
-		}
-		return r.Err()
+func collect[T any](ask question, scan func(scanner) (T, error)) (all []T, err error) {
+	err = ask(func(r rows) (err error) {
+		all, err = readAll(r, scan)
+		return err
 	}, false)
-	if err != nil {
-		return nil, err
+	return all, err
+}
+
+func readAll[T any](r rows, scan func(scanner) (T, error)) ([]T, error) {
+	var all []T
+	for r.Next() {
+		item, err := scan(r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, item)
 	}
-	return all, nil
+	return all, r.Err()
 }
 
 // scanText scans a row of one text column.

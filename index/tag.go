@@ -32,12 +32,14 @@ func (db *DB) Tags(ctx context.Context, repo, last string, n int) ([]string, err
 
 // putTag makes the tag point to d.
 func (t *tx) putTag(id int64, tag string, d digest.Digest) {
+	t.do("untag-former", id, tag, pack(d), now())
 	t.do("put-tag", id, tag, pack(d), now())
 }
 
 // RemoveTag takes a tag from a repository; the manifest stays. The error is ErrNotFound if there is none.
 func (db *DB) RemoveTag(ctx context.Context, repo, tag string) ([]Change, error) {
 	return db.update(ctx, "remove-tag", repo, func(t *tx) error {
+		t.do("untag-tagged", repo, tag, now())
 		removed, err := t.exec("delete-tag", repo, tag)
 		if err != nil {
 			return err

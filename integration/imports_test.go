@@ -43,6 +43,7 @@ func rooms() map[string][]string {
 		"integration/harness": {},
 		"integration/images":  {"integration/harness"},
 		"integration/load":    {},
+		"integration/scale":   {"index"},
 	}
 }
 

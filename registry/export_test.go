@@ -15,3 +15,9 @@ func (r *Registry) Abandon() {
 		r.lease.lock.Close()
 	}
 }
+
+// Collect takes away what nothing refers to, as the background work does from time to time.
+func (r *Registry) Collect(ctx context.Context) (Collected, error) { return r.collect(ctx, nil) }
+
+// Sweep compares store and index, as the background work does from time to time.
+func (r *Registry) Sweep(ctx context.Context) (Swept, error) { return r.sweep(ctx, sweepOptions{}) }

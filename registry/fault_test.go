@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -18,15 +19,16 @@ import (
 type scenario struct {
 	prepare func(t *testing.T, r *registry.Registry)
 	run     func(ctx context.Context, r *registry.Registry) error
-	done    func(t *testing.T, r *registry.Registry) error // says what is not as it should be after run has succeeded
+	done    func(t *testing.T, f *fixture) error // says what is not as it should be after run has succeeded
+	grace   time.Duration                        // after prepare; zero for the default
 }
 
 var faultData = []byte("some bytes of a layer")
 
 func scenarios() map[string]scenario {
 	d := digest.FromBytes(faultData)
-	hasBlob := func(t *testing.T, r *registry.Registry) error {
-		_, err := r.Blob(t.Context(), "a", d)
+	hasBlob := func(t *testing.T, f *fixture) error {
+		_, err := f.Blob(t.Context(), "a", d)
 		return err
 	}
 	tag := registry.Reference{Tag: "v1"}
@@ -43,8 +45,8 @@ func scenarios() map[string]scenario {
 			t.Fatal(err)
 		}
 	}
-	hasNoTag := func(t *testing.T, r *registry.Registry) error {
-		if _, err := r.Manifest(t.Context(), "a", tag); code(err) != registry.ManifestUnknown {
+	hasNoTag := func(t *testing.T, f *fixture) error {
+		if _, err := f.Manifest(t.Context(), "a", tag); code(err) != registry.ManifestUnknown {
 			return fmt.Errorf("the tag is there: %v", err)
 		}
 		return nil
@@ -54,34 +56,73 @@ func scenarios() map[string]scenario {
 		"push at once": {nothing, func(ctx context.Context, r *registry.Registry) error {
 			_, err := r.PushBlob(ctx, "a", d, chunk(faultData))
 			return err
-		}, hasBlob},
-		"push in chunks": {nothing, pushInChunks, hasBlob},
+		}, hasBlob, 0},
+		"push in chunks": {nothing, pushInChunks, hasBlob, 0},
 		"mount": {pushLayer("b"), func(ctx context.Context, r *registry.Registry) error {
 			_, err := r.MountBlob(ctx, "a", d, "b", nil)
 			return err
-		}, hasBlob},
+		}, hasBlob, 0},
 		"put manifest": {pushLayer("a"), func(ctx context.Context, r *registry.Registry) error {
 			_, err := r.PutManifest(ctx, "a", tag, "", manifest)
 			return err
-		}, func(t *testing.T, r *registry.Registry) error {
-			_, err := r.Manifest(t.Context(), "a", tag)
+		}, func(t *testing.T, f *fixture) error {
+			_, err := f.Manifest(t.Context(), "a", tag)
 			return err
-		}},
+		}, 0},
 		"delete tag": {pushImage, func(ctx context.Context, r *registry.Registry) error {
 			return r.DeleteManifest(ctx, "a", tag)
-		}, hasNoTag},
+		}, hasNoTag, 0},
 		"delete manifest": {pushImage, func(ctx context.Context, r *registry.Registry) error {
 			return r.DeleteManifest(ctx, "a", registry.Reference{Digest: digest.FromBytes(manifest)})
-		}, hasNoTag},
+		}, hasNoTag, 0},
 		"delete blob": {pushLayer("a"), func(ctx context.Context, r *registry.Registry) error {
 			return r.DeleteBlob(ctx, "a", d)
-		}, func(t *testing.T, r *registry.Registry) error {
-			if err := hasBlob(t, r); code(err) != registry.BlobUnknown {
+		}, func(t *testing.T, f *fixture) error {
+			if err := hasBlob(t, f); code(err) != registry.BlobUnknown {
 				return fmt.Errorf("the blob is there: %v", err)
 			}
 			return nil
-		}},
+		}, 0},
+		"collect": {pushGarbage, collectNow, hasOneImage, time.Millisecond},
 	}
+}
+
+// pushGarbage pushes an image, and what goes in a collection: a former image and its referrer, an image that was deleted,
+// and a layer of nothing.
+func pushGarbage(t *testing.T, r *registry.Registry) {
+	former := pushImage(t, r, "a", "v1", []byte("former layer"))
+	referrer(t, r, former, "signature")
+	deleted := pushImage(t, r, "b", "v1", []byte("deleted layer"))
+	if err := r.DeleteManifest(t.Context(), "b", registry.Reference{Digest: deleted}); err != nil {
+		t.Fatal(err)
+	}
+	push(t, r, "b", []byte("layer of nothing"))
+	pushImage(t, r, "a", "v1", []byte("layer"))
+}
+
+// collectNow collects all that there is, in the place of a collector that has died if need be.
+func collectNow(ctx context.Context, r *registry.Registry) error {
+	for limit := time.Now().Add(10 * time.Second); ; {
+		time.Sleep(5 * time.Millisecond)
+		done, err := r.Collect(ctx)
+		if errors.Is(err, index.ErrLeased) && time.Now().Before(limit) {
+			continue
+		}
+		if err != nil || done == (registry.Collected{}) {
+			return err
+		}
+	}
+}
+
+// hasOneImage finds the image v1 of a, and nothing else.
+func hasOneImage(t *testing.T, f *fixture) error {
+	if q, err := f.db.Queue(t.Context()); q.Blobs > 0 || err != nil {
+		return fmt.Errorf("what waits to be collected: %+v, %v", q, err)
+	}
+	if got := blobs(t, f.store); len(got) != 3 {
+		return fmt.Errorf("the store has %q, want config, layer and manifest", got)
+	}
+	return tryPull(t.Context(), f.Registry, "a", registry.Reference{Tag: "v1"})
 }
 
 func pushInChunks(ctx context.Context, r *registry.Registry) error {
@@ -137,12 +178,16 @@ func tryFault(t *testing.T, p place, s scenario, kind string, n int64) (fired bo
 		}
 		return fault.Inject(op)
 	}
-	cfg, faulty := index.Config{Database: p.database}, drivertest.Faulty(store, inject)
+	cfg, faulty := index.Config{Database: p.database, Grace: s.grace}, drivertest.Faulty(store, inject)
 	if kind == "index fails" {
 		faulty = store
 		cfg.Observe = func(_ context.Context, call string) error { return inject(drivertest.Op{Key: call}) }
 	}
-	f = open(t, registry.Config{}, faulty, cfg)
+	rc := registry.Config{GCUntagged: 1, GCDisabled: true, TakeOver: 20 * time.Millisecond}
+	if s.grace > 0 {
+		rc.TakeOver = 200 * time.Millisecond // no collector is to be given up while it works
+	}
+	f = open(t, rc, faulty, cfg)
 	armed.Store(true)
 	err := s.run(t.Context(), f.Registry)
 	armed.Store(false)
@@ -155,19 +200,19 @@ func tryFault(t *testing.T, p place, s scenario, kind string, n int64) (fired bo
 	succeeded := err == nil
 	f.abandon(t)
 
-	f = open(t, registry.Config{TakeOver: 20 * time.Millisecond}, store, index.Config{Database: p.database})
+	f = open(t, rc, store, index.Config{Database: p.database, Grace: s.grace})
 	defer f.close(t)
 	f.settle(t)
 	checkAgreement(t, store, f.db)
 	if succeeded {
-		if err := s.done(t, f.Registry); err != nil {
+		if err := s.done(t, f); err != nil {
 			t.Errorf("%v: after success: %v", fault, err)
 		}
 	}
 	if err := s.run(t.Context(), f.Registry); err != nil && code(err) == "" {
 		t.Errorf("%v: a second try: %v", fault, err)
 	}
-	if err := s.done(t, f.Registry); err != nil {
+	if err := s.done(t, f); err != nil {
 		t.Errorf("%v: after a second try: %v", fault, err)
 	}
 	return fault.Fired()

@@ -47,10 +47,12 @@ func refused(t *testing.T, store drivers.Driver, database string, words ...strin
 	}
 }
 
-// openOn starts a registry; the caller closes it.
+// openOn starts a registry, and waits until it has adopted the store; the caller closes it.
 func openOn(t *testing.T, store drivers.Driver, database string) *fixture {
 	t.Helper()
-	return open(t, registry.Config{}, store, index.Config{Database: database})
+	f := open(t, registry.Config{}, store, index.Config{Database: database})
+	f.adopted(t)
+	return f
 }
 
 // stores runs a test on an empty store of each kind that a test can have without a server.
@@ -192,7 +194,9 @@ func TestSQLiteAfterPostgreSQL(t *testing.T) {
 	const life = time.Second
 	store, shared, file := mem.New(), postgres(t).NewDatabase(t), sqliteFile(t)
 	openShared := func() *fixture {
-		return open(t, registry.Config{LeaseLife: life}, store, index.Config{Database: shared})
+		f := open(t, registry.Config{LeaseLife: life}, store, index.Config{Database: shared})
+		f.adopted(t)
+		return f
 	}
 	one := openOn(t, store, file)
 	push(t, one.Registry, "a", random(100))

@@ -49,7 +49,7 @@ func (r *Registry) PutManifest(ctx context.Context, repo Name, ref Reference, me
 		return Manifest{}, &Error{Code: DigestInvalid,
 			Message: fmt.Sprintf("the manifest has the digest %s, not %s", m.Digest, ref.Digest)}
 	}
-	changes, err := r.putManifest(ctx, repo, m, tags)
+	changes, err := patiently(ctx, m.Digest, func() ([]index.Change, error) { return r.putManifest(ctx, repo, m, tags) })
 	if missing, ok := errors.AsType[*index.MissingError](err); ok {
 		return Manifest{}, missingError(repo, missing.Digests)
 	}

@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -44,8 +45,22 @@ type Config struct {
 	// VerifyRate bounds what they read, in bytes a second. Default 20MiB.
 	VerifyRate int64 `yaml:"verify_rate" flavor:"bytes"`
 
-	// TakeOver is how long another process on the same index may take to bring the store up to date before this one
-	// does it. Default 2m.
+	// GCDisabled keeps whatever nothing refers to any more.
+	GCDisabled bool `yaml:"gc_disabled"`
+	// GCLeftOut collects although the index has left out things of a store that was another registry's. What they need is
+	// lost then.
+	GCLeftOut bool `yaml:"gc_left_out"`
+	// GCInterval is how long after a collection the next one begins. Default 1m.
+	GCInterval time.Duration `yaml:"gc_interval"`
+	// GCUntagged is how long a manifest is kept that nothing needs: no tag, no image index, and no subject that it is a
+	// referrer of. Default 0, which keeps it for ever.
+	GCUntagged time.Duration `yaml:"gc_untagged"`
+	// GCSweepInterval is how often all that is in the store is compared with the index, so that what nobody knows of is
+	// found. Default 24h.
+	GCSweepInterval time.Duration `yaml:"gc_sweep_interval"`
+
+	// TakeOver is how long another process on the same index may take to bring the store up to date, or be silent in the
+	// middle of a collection, before this one does it. Default 2m.
 	TakeOver time.Duration `yaml:"-"`
 
 	// LeaseLife is how long a process keeps the store after it was killed, from processes with other indexes. Default 1m.
@@ -58,23 +73,39 @@ func (c Config) withDefaults() Config {
 	c.MaxManifestSize = cmp.Or(c.MaxManifestSize, 4<<20)
 	c.RedirectTTL = cmp.Or(c.RedirectTTL, 20*time.Minute)
 	c.VerifyRate = cmp.Or(c.VerifyRate, 20<<20)
+	c.GCInterval = cmp.Or(c.GCInterval, time.Minute)
+	c.GCSweepInterval = cmp.Or(c.GCSweepInterval, 24*time.Hour)
 	c.TakeOver = cmp.Or(c.TakeOver, 2*time.Minute)
 	c.LeaseLife = cmp.Or(c.LeaseLife, leaseLife)
 	return c
 }
 
+// Check looks for values that are none.
+func (c Config) Check() error {
+	for _, t := range []struct {
+		key   string
+		value time.Duration
+	}{{"gc_interval", c.GCInterval}, {"gc_untagged", c.GCUntagged}, {"gc_sweep_interval", c.GCSweepInterval}} {
+		if t.value < 0 {
+			return fmt.Errorf("%s: %v is less than nothing: give a time such as 24h", t.key, t.value)
+		}
+	}
+	return nil
+}
+
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
 type Registry struct {
-	config   atomic.Pointer[Config]
-	store    drivers.Driver
-	index    *index.DB
-	log      *slog.Logger
-	outbox   *outbox
-	lease    *lease
-	adoption *adoption
-	verified verifiedSoFar
-	stop     context.CancelFunc // ends the background work
-	work     sync.WaitGroup
+	config    atomic.Pointer[Config]
+	store     drivers.Driver
+	index     *index.DB
+	log       *slog.Logger
+	outbox    *outbox
+	lease     *lease
+	adoption  *adoption
+	verified  verifiedSoFar
+	collected collected
+	stop      context.CancelFunc // ends the background work
+	work      sync.WaitGroup
 }
 
 // Open returns a registry. First it takes the store, which no other index may have then; the error wraps [ErrRefused] if
@@ -97,8 +128,8 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 		}
 	}()
 	db.Fence(lease.check)
-	r := &Registry{store: store, index: db, log: log, outbox: newOutbox(store, db), lease: lease}
-	r.config.Store(&cfg)
+	r := newRegistry(cfg, store, db, log)
+	r.lease = lease
 	if db.Exclusive() {
 		if err := r.outbox.replay(ctx); err != nil {
 			return nil, err
@@ -114,6 +145,14 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 		r.work.Go(func() { r.repeat(background, j) })
 	}
 	return r, nil
+}
+
+// newRegistry returns a registry without a lease and without background work.
+func newRegistry(cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) *Registry {
+	cfg = cfg.withDefaults()
+	r := &Registry{store: store, index: db, log: log, outbox: newOutbox(store, db)}
+	r.config.Store(&cfg)
+	return r
 }
 
 // Close ends the background work, keeps the upload sessions, brings the store up to date, and gives it up. Calls that run
@@ -169,7 +208,8 @@ func (r *Registry) jobs() []job {
 	jobs := []job{
 		{"bring the store up to date", 10 * time.Second, r.outbox.full, r.lease.check, r.outbox.flush},
 		{"expire uploads", min(time.Minute, r.cfg().UploadTTL), nil, r.Writable, r.expireUploads},
-		{"remove what crashes have left", 24 * time.Hour, nil, r.Writable, r.sweep},
+		{"collect", r.cfg().GCInterval, nil, r.Writable, r.collectInBackground},
+		{"sweep the store", min(time.Hour, r.cfg().GCSweepInterval), nil, r.Writable, r.sweepInBackground},
 	}
 	if !r.adoption.over.Load() {
 		jobs = append(jobs, job{"adopt what the store has", 10 * time.Second, atOnceToo(), r.lease.check, r.adoption.run})
@@ -225,22 +265,6 @@ func (r *Registry) takeOver(ctx context.Context) error {
 	n, err := r.outbox.takeOver(ctx, r.cfg().TakeOver)
 	if n > 0 {
 		r.log.Info("brought the store up to date for another process", "entries", n)
-	}
-	return err
-}
-
-// sweepAge is how long ago what Sweep removes was written to at the latest. No upload pauses for so long.
-const sweepAge = 24 * time.Hour
-
-// sweep removes the unfinished objects of processes that were killed, where the back end keeps such.
-func (r *Registry) sweep(ctx context.Context) error {
-	sweeper, ok := drivers.As[drivers.Sweeper](r.store)
-	if !ok {
-		return nil
-	}
-	n, err := sweeper.Sweep(ctx, sweepAge)
-	if n > 0 {
-		r.log.Info("unfinished objects removed", "objects", n)
 	}
 	return err
 }

@@ -76,11 +76,16 @@ type fixture struct {
 // open starts a registry; the caller closes it.
 func open(t testing.TB, cfg registry.Config, store drivers.Driver, ic index.Config) *fixture {
 	t.Helper()
-	db, err := index.Open(t.Context(), ic, discard)
+	return openWith(t, cfg, store, ic, discard)
+}
+
+func openWith(t testing.TB, cfg registry.Config, store drivers.Driver, ic index.Config, log *slog.Logger) *fixture {
+	t.Helper()
+	db, err := index.Open(t.Context(), ic, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := registry.Open(t.Context(), cfg, store, db, discard)
+	r, err := registry.Open(t.Context(), cfg, store, db, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +270,7 @@ func TestSweeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &sweeping{Driver: mem.New()}
 		f := open(t, registry.Config{}, store, index.Config{})
-		time.Sleep(49 * time.Hour)
+		time.Sleep(48 * time.Hour)
 		synctest.Wait()
 		if n := store.sweeps.Load(); n != 2 {
 			t.Errorf("swept %d times in two days", n)

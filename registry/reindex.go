@@ -63,6 +63,7 @@ func rebuild(ctx context.Context, store drivers.Driver, db *index.DB, how reader
 		}
 		report = x.report
 		report.Problems = problems
+		b.Counts = Adoption{Problems: len(problems)}.String()
 		return nil
 	})
 	return report, err

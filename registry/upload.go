@@ -184,7 +184,7 @@ func (r *Registry) overtaken(ctx context.Context, err error, s index.Session) er
 // or all of them, which then go straight to their place. The error has the code DIGEST_INVALID if they have another
 // digest; bytes that were sent before are dropped then.
 func (r *Registry) CommitUpload(ctx context.Context, repo Name, id string, d digest.Digest, last Chunk) (Blob, error) {
-	s, err := r.index.SessionParts(ctx, id, d)
+	s, err := patiently(ctx, d, func() (index.Session, error) { return r.index.SessionParts(ctx, id, d) })
 	if err := sessionError(err, s, repo, id); err != nil {
 		return Blob{}, err
 	}
@@ -196,7 +196,7 @@ func (r *Registry) CommitUpload(ctx context.Context, repo Name, id string, d dig
 
 // commitWhole ends an upload that has no parts.
 func (r *Registry) commitWhole(ctx context.Context, repo Name, d digest.Digest, s index.Session, last Chunk) (Blob, error) {
-	b, err := r.storeDirect(ctx, d, last.after(s.Data), s.StoredSize >= 0)
+	b, err := r.storeDirect(ctx, d, last.after(s.Data), s.Hold.Stored)
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == DigestInvalid && s.Size > 0 {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, s))
 	}
@@ -208,15 +208,15 @@ func (r *Registry) commitWhole(ctx context.Context, repo Name, d digest.Digest, 
 
 // PushBlob is an upload in one request (end-4b).
 func (r *Registry) PushBlob(ctx context.Context, repo Name, d digest.Digest, c Chunk) (Blob, error) {
-	stored, err := r.index.Stored(ctx, d)
+	hold, err := r.hold(ctx, d)
 	if err != nil {
 		return Blob{}, err
 	}
-	b, err := r.storeDirect(ctx, d, c, stored)
+	b, err := r.storeDirect(ctx, d, c, hold.Stored)
 	if err != nil {
 		return Blob{}, err
 	}
-	return r.addBlob(ctx, repo, b, index.Session{})
+	return r.addBlob(ctx, repo, b, index.Session{Hold: hold})
 }
 
 // storeDirect streams a whole blob to its place, and commits it there if it has the digest d. If the store has it
@@ -269,7 +269,7 @@ func (r *Registry) commitStaged(ctx context.Context, repo Name, d digest.Digest,
 	if err := checkDigest(d, h); err != nil {
 		return Blob{}, errors.Join(err, r.dropUpload(ctx, s))
 	}
-	if s.StoredSize < 0 {
+	if !s.Hold.Stored {
 		if err := r.compose(ctx, d, s); err != nil {
 			return Blob{}, err
 		}
@@ -295,7 +295,7 @@ func (r *Registry) compose(ctx context.Context, d digest.Digest, s index.Session
 
 // addBlob commits to the index that repo has b, whose bytes are durable, and that the session s is over.
 func (r *Registry) addBlob(ctx context.Context, repo Name, b Blob, s index.Session) (Blob, error) {
-	changes, err := r.index.AddBlob(ctx, string(repo), b, s)
+	changes, err := r.addStored(ctx, repo, b, s)
 	if err != nil {
 		return Blob{}, r.overtaken(ctx, err, s)
 	}

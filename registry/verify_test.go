@@ -322,7 +322,7 @@ func TestVerifyRate(t *testing.T) {
 // TestVerifyInBackground has the registry verify itself from time to time.
 func TestVerifyInBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := open(t, registry.Config{VerifyInterval: 24 * time.Hour}, mem.New(), index.Config{})
+		f := open(t, registry.Config{VerifyInterval: 24 * time.Hour, GCDisabled: true}, mem.New(), index.Config{})
 		layer := push(t, f.Registry, "a", random(1000))
 		f.flush(t)
 		time.Sleep(25 * time.Hour)
