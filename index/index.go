@@ -3,8 +3,9 @@
 //
 // Open one with [Open] and close it. It is SQLite in a file, for one process, or PostgreSQL, for any number of them.
 // Methods that look something up are one statement, on PostgreSQL one round trip; methods that change something are
-// one transaction. A method that returns nil has made its change durable, save for those on upload sessions: they
-// survive a crash of the process but not a power cut, after which a client begins its upload again.
+// one transaction. A method that returns nil has made its change durable, save for those on upload sessions, of which no
+// client has been told that anything is stored: they survive a crash of the process but not a power cut, and young ones
+// in SQLite, with up to a few bytes, not even the crash. A client begins its upload again then.
 //
 // What nothing refers to any more is taken away by a collector: see [DB.Claim].
 //

@@ -23,9 +23,9 @@ func TestCut(t *testing.T) {
 		{"a small start that takes all", []int64{1 * mib, 4 * mib, 8 * mib}, "a[0+1M]+b[0+4M] c[0+8M]"},
 		{"small ones", []int64{2 * mib, 2 * mib, 2 * mib}, "a[0+2M]+b[0+2M]+c[0+1M] c[1M+1M]"},
 		{"smaller ones", []int64{1, 2, 3}, "a[0+1]+b[0+2]+c[0+3]"},
-		{"a large one", []int64{600 * mib}, "a[0+200M] a[200M+200M] a[400M+200M]"},
-		{"two large ones", []int64{512 * mib, 257 * mib}, "a[0+256M] a[256M+256M] b[0+134742016] b[134742016+134742016]"},
-		{"a large one that does not divide", []int64{512*mib + 1}, "a[0+178956971] a[178956971+178956971] a[357913942+178956971]"},
+		{"a large one", []int64{150 * mib}, "a[0+50M] a[50M+50M] a[100M+50M]"},
+		{"two large ones", []int64{128 * mib, 65 * mib}, "a[0+64M] a[64M+64M] b[0+34078720] b[34078720+34078720]"},
+		{"a large one that does not divide", []int64{128*mib + 1}, "a[0+44739243] a[44739243+44739243] a[89478486+44739243]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var spans []span
