@@ -139,7 +139,10 @@ func (k *killer) loadReplicas(balanced, victim *harness.Server) {
 	k.t.Helper()
 	ctx, cancel := context.WithCancel(k.t.Context())
 	defer cancel()
-	time.AfterFunc(time.Duration(100+k.rand.IntN(1500))*time.Millisecond, func() {
+	work := time.Duration(100+k.rand.IntN(1500)) * time.Millisecond
+	var killing sync.WaitGroup
+	killing.Go(func() {
+		time.Sleep(work)
 		victim.Kill()
 		time.AfterFunc(time.Second, cancel)
 	})
@@ -155,7 +158,7 @@ func (k *killer) loadReplicas(balanced, victim *harness.Server) {
 		}
 		return nil
 	})
-	<-victim.Done()
+	killing.Wait()
 }
 
 // acknowledged compares what the clients know for certain of the last round with what a server has.
