@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	awsretry "github.com/aws/aws-sdk-go-v2/aws/retry"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	api "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -132,6 +133,10 @@ func identity(ctx context.Context, cfg Config) (aws.CredentialsProvider, string,
 
 // newAPI returns a client of the SDK. Of the environment it takes nothing: what is not in the flavor is decided here.
 func (s *settings) newAPI(endpoint, region string, who aws.CredentialsProvider, c clients) *api.Client {
+	changes := []func(*middleware.Stack) error{leaveEncoding}
+	if !s.signPayload {
+		changes = append(changes, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
+	}
 	return api.New(api.Options{
 		AppID:        "parfait",
 		Region:       region,
@@ -148,7 +153,7 @@ func (s *settings) newAPI(endpoint, region string, who aws.CredentialsProvider, 
 		// A clock that is wrong makes URLs that do not work, so it is reported and not made up for.
 		DisableClockSkewCorrection: true,
 		EndpointOptions:            api.EndpointResolverOptions{DisableHTTPS: endpoint == "" && !s.secure},
-		APIOptions:                 []func(*middleware.Stack) error{leaveEncoding},
+		APIOptions:                 changes,
 	})
 }
 

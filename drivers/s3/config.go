@@ -40,6 +40,9 @@ type Config struct {
 	// BotoCallingFormat decides the same by the name of a Python class: boto.s3.connection.OrdinaryCallingFormat is the
 	// path, boto.s3.connection.SubdomainCallingFormat the host name.
 	BotoCallingFormat string `yaml:"boto_calling_format"`
+	// SignPayload has requests sign what they store, so that the server notices when it arrives otherwise: true, false, or
+	// auto, which is true without https, that takes care of it. It costs both sides a check sum. Default: auto.
+	SignPayload string `yaml:"s3_sign_payload"`
 	// PublicEndpoint is the URL to sign redirects for, if clients reach the server by another one. Default: Endpoint.
 	PublicEndpoint string `yaml:"s3_public_endpoint"`
 
@@ -60,14 +63,14 @@ type Config struct {
 
 // NewConfig returns a Config with the defaults.
 func NewConfig() Config {
-	return Config{Secure: true, Encrypt: encryptAuto}
+	return Config{Secure: true, Encrypt: choiceAuto, SignPayload: choiceAuto}
 }
 
-// The values of Config.Encrypt.
+// The values of keys that leave it to the driver.
 const (
-	encryptAuto  = "auto"
-	encryptTrue  = "true"
-	encryptFalse = "false"
+	choiceAuto  = "auto"
+	choiceTrue  = "true"
+	choiceFalse = "false"
 )
 
 // settings are a Config that makes sense, less the credentials.
@@ -75,7 +78,8 @@ type settings struct {
 	bucket, bucketKey     string // bucketKey and endpointKey are the keys of the flavor that named them
 	endpoint, endpointKey string // URL; "" for Amazon's
 	amazon                bool
-	secure                bool // how to speak to Amazon
+	secure                bool // whether to speak https
+	signPayload           bool
 	pathStyle             bool
 	public                string // URL; "" for endpoint
 	prefix                string
@@ -98,7 +102,7 @@ func (c Config) settings() (*settings, error) {
 	if s.pool, err = parts.NewPool(parts.Config{Size: c.PartSize, Buffers: c.Buffers}); err != nil {
 		return nil, err
 	}
-	for _, set := range []func(Config) error{s.setBucket, s.setEndpoint, s.setStyle, s.setPublic, s.setEncrypt} {
+	for _, set := range []func(Config) error{s.setBucket, s.setEndpoint, s.setStyle, s.setPublic, s.setEncrypt, s.setSigning} {
 		if err := set(c); err != nil {
 			return nil, err
 		}
@@ -201,22 +205,34 @@ func (s *settings) setPublic(c Config) error {
 	return nil
 }
 
-func (s *settings) setEncrypt(c Config) error {
-	switch strings.ToLower(c.Encrypt) {
-	case "", encryptAuto:
-		s.encrypt = encryptAuto
-	case encryptTrue, "yes", "on", "1":
-		s.encrypt = encryptTrue
-	case encryptFalse, "no", "off", "0":
-		s.encrypt = encryptFalse
-	default:
-		return fmt.Errorf("s3_encrypt: %q is none of auto, true, false", c.Encrypt)
+func (s *settings) setEncrypt(c Config) (err error) {
+	if s.encrypt, err = choice("s3_encrypt", c.Encrypt); err != nil {
+		return err
 	}
 	if c.KMSKey != "" {
-		if s.encrypt == encryptFalse {
+		if s.encrypt == choiceFalse {
 			return errors.New("s3_kms_key names a key, but s3_encrypt is false")
 		}
-		s.encrypt = encryptTrue
+		s.encrypt = choiceTrue
 	}
 	return nil
+}
+
+func (s *settings) setSigning(c Config) error {
+	sign, err := choice("s3_sign_payload", c.SignPayload)
+	s.signPayload = sign == choiceTrue || sign == choiceAuto && !s.secure
+	return err
+}
+
+// choice reads the value of a key that is true, false or auto.
+func choice(key, value string) (string, error) {
+	switch strings.ToLower(value) {
+	case "", choiceAuto:
+		return choiceAuto, nil
+	case choiceTrue, "yes", "on", "1":
+		return choiceTrue, nil
+	case choiceFalse, "no", "off", "0":
+		return choiceFalse, nil
+	}
+	return "", fmt.Errorf("%s: %q is none of auto, true, false", key, value)
 }

@@ -107,6 +107,7 @@ func TestConfig_Errors(t *testing.T) {
 		{func(c *Config) { c.BotoCallingFormat, c.ForcePathStyle = "SubdomainCallingFormat", true }, "boto_calling_format "},
 		{func(c *Config) { c.Encrypt = "aes" }, `s3_encrypt: "aes" is none of auto, true, false`},
 		{func(c *Config) { c.Encrypt, c.KMSKey = "false", "id" }, "s3_kms_key names a key, but s3_encrypt is false"},
+		{func(c *Config) { c.SignPayload = "sha256" }, `s3_sign_payload: "sha256" is none of auto, true, false`},
 		{func(c *Config) { c.Path = "a b" }, `storage_path "a b"`},
 		{func(c *Config) { c.PartSize = 1 << 20 }, "storage_part_size: "},
 		{func(c *Config) { c.Buffers = 1 << 20 }, "storage_buffers: "},
@@ -120,6 +121,30 @@ func TestConfig_Errors(t *testing.T) {
 			t.Errorf("got error %v, want %s…", err, tt.want)
 		case strings.Contains(err.Error(), "geheim"):
 			t.Errorf("got error %v with a secret in it", err)
+		}
+	}
+}
+
+// TestConfig_SignPayload checks that https takes the place of a check sum, unless the configuration says otherwise.
+func TestConfig_SignPayload(t *testing.T) {
+	for _, tt := range []struct {
+		endpoint, sign string
+		want           bool
+	}{
+		{"", "auto", false},
+		{"https://minio:9000", "", false},
+		{"https://minio:9000", "true", true},
+		{"http://minio:9000", "auto", true},
+		{"http://minio:9000", "false", false},
+	} {
+		cfg := NewConfig()
+		cfg.Bucket, cfg.Endpoint, cfg.SignPayload = "bucket", tt.endpoint, tt.sign
+		s, err := cfg.settings()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.signPayload != tt.want {
+			t.Errorf("endpoint %q, s3_sign_payload %q: got %t, want %t", tt.endpoint, tt.sign, s.signPayload, tt.want)
 		}
 	}
 }

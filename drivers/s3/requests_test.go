@@ -121,6 +121,33 @@ func TestDriver_Requests(t *testing.T) {
 	}
 }
 
+// TestDriver_SignPayload looks at what requests that store something say of it.
+func TestDriver_SignPayload(t *testing.T) {
+	server := harness.MinIO(t)
+	bucket, data := server.NewBucket(t), make([]byte, 12*mib)
+	for _, sign := range []string{"true", "false"} {
+		rec := harness.Record(t, server.Server)
+		cfg := configFor(server, bucket)
+		cfg.Endpoint, cfg.PartSize, cfg.SignPayload = rec.URL, 5*mib, sign
+		if err := drivers.Put(t.Context(), open(t, cfg), "large", data); err != nil {
+			t.Fatal(err)
+		}
+		stored := 0
+		for _, r := range rec.Requests() {
+			if r.Method != http.MethodPut {
+				continue
+			}
+			stored++
+			if sum := r.Header.Get("X-Amz-Content-Sha256"); (sum != "UNSIGNED-PAYLOAD") != (sign == "true") {
+				t.Errorf("s3_sign_payload %s: %v says %q", sign, r, sum)
+			}
+		}
+		if stored < 3 {
+			t.Errorf("s3_sign_payload %s: got %d requests that store something, want 3 parts", sign, stored)
+		}
+	}
+}
+
 // briefs are the requests so far, sorted.
 func briefs(rec *harness.Recorder, bucket string) []string {
 	var all []string

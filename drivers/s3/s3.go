@@ -143,7 +143,7 @@ func (s *settings) driver(who aws.CredentialsProvider, c clients) *Driver {
 	switch {
 	case s.kmsKey != "":
 		d.encrypt = types.ServerSideEncryptionAwsKms
-	case s.encrypt != encryptFalse:
+	case s.encrypt != choiceFalse:
 		d.encrypt = types.ServerSideEncryptionAes256
 	}
 	return d
@@ -186,7 +186,7 @@ func (d *Driver) tryWrite(ctx context.Context, key string, s *settings, log *slo
 	ignored := err == nil && d.encrypt != "" && out.ServerSideEncryption == ""
 	switch {
 	case !refused && !ignored:
-	case s.encrypt != encryptAuto:
+	case s.encrypt != choiceAuto:
 		if ignored {
 			err = errIgnored
 			_ = d.Delete(ctx, key)
