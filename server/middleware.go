@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/parfait-registry/parfait/access"
@@ -58,18 +60,36 @@ func (w *response) Write(p []byte) (int, error) {
 	return n, w.failed(err)
 }
 
+// sendBuffers holds *[128 << 10]byte, for what comes from another server: in larger pieces than package net would take.
+var sendBuffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+
 // ReadFrom lets the connection take a file by sendfile.
 func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	rf, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok || !isFile(src) {
+		buf := sendBuffers.Get().(*[128 << 10]byte)
+		defer sendBuffers.Put(buf)
+		return io.CopyBuffer(struct{ io.Writer }{w}, src, buf[:])
+	}
 	if w.status == 0 {
 		w.status = http.StatusOK
-	}
-	rf, ok := w.ResponseWriter.(io.ReaderFrom)
-	if !ok {
-		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	n, err := rf.ReadFrom(src)
 	w.bytes += n
 	return n, w.failed(err)
+}
+
+// isFile reports whether package net can send what [io.CopyN] reads without copying it.
+func isFile(src io.Reader) bool {
+	if l, ok := src.(*io.LimitedReader); ok {
+		src = l.R
+	}
+	c, ok := src.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	_, err := c.SyscallConn()
+	return err == nil
 }
 
 // failed keeps the first error, since http.ServeContent drops it.
