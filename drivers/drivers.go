@@ -20,8 +20,8 @@ import (
 // one's directory, so that a file system can hold them, and none ends in ".tmp". A Driver is safe for concurrent use.
 //
 // Errors are of type [*Error] and wrap [io/fs.ErrNotExist] for an object that is not there, [io/fs.ErrPermission],
-// [ErrRange], [io/fs.ErrInvalid] for a key that is none (see [ValidKey]), [ErrUnavailable] for a back end that does not
-// answer, the context's error, or what the back end's own library said.
+// [ErrRange], [io/fs.ErrInvalid] for a key that is none (see [ValidKey]), [syscall.ENOSPC] for a back end that is full,
+// [ErrUnavailable] for one that does not answer, the context's error, or what the back end's own library said.
 type Driver interface {
 	// Open reads n bytes of the object at key from byte off on, or all the rest if n < 0. Fewer come if the object
 	// ends first; off past the end is ErrRange (off at the end is not, and reads nothing). The caller closes the

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,12 +107,16 @@ func TestFailure(t *testing.T) {
 		{answered(416, "InvalidRange"), drivers.ErrRange},
 		{answered(416, "RequestedRangeNotSatisfiable"), drivers.ErrRange},
 		{answered(501, "NotImplemented"), errors.ErrUnsupported},
+		{answered(507, "XMinioStorageFull"), syscall.ENOSPC},
+		{answered(400, "XMinioAdminBucketQuotaExceeded"), syscall.ENOSPC},
+		{answered(403, "QuotaExceeded"), syscall.ENOSPC},
 		{answered(400, "InvalidArgument"), nil},
 		{answered(503, "SlowDown"), drivers.ErrUnavailable},
 		{fs.ErrInvalid, fs.ErrInvalid},
 	} {
 		err := failure(t.Context(), "open", "a/b", tt.err)
-		for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, drivers.ErrRange, drivers.ErrUnavailable, errors.ErrUnsupported} {
+		for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, drivers.ErrRange, drivers.ErrUnavailable, errors.ErrUnsupported,
+			syscall.ENOSPC} {
 			if got := errors.Is(err, kind); got != (kind == tt.want) {
 				t.Errorf("%v: it is %q: %v", err, kind, got)
 			}

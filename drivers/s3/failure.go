@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -72,8 +73,12 @@ func kind(err error) error {
 		return drivers.ErrRange
 	case "NotImplemented":
 		return errors.ErrUnsupported
+	case "QuotaExceeded", "XMinioAdminBucketQuotaExceeded":
+		return syscall.ENOSPC
 	}
 	switch {
+	case status(err) == http.StatusInsufficientStorage:
+		return syscall.ENOSPC
 	case transient(err):
 		return drivers.ErrUnavailable
 	case stale(err), status(err) == http.StatusUnauthorized, status(err) == http.StatusForbidden:

@@ -27,6 +27,7 @@ const (
 	refused      // 400 without a look at the request
 	disowned     // 400 after Swift has done what was asked for
 	denied       // 403 without a look at the request
+	full         // 507 without a look at the request
 )
 
 // An eye stands before Swift, sees each request, and does with it what its director says.
@@ -101,6 +102,9 @@ func (e *eye) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case denied:
 		http.Error(w, "denied", http.StatusForbidden)
+		return
+	case full:
+		http.Error(w, "full", http.StatusInsufficientStorage)
 		return
 	}
 	resp, err := e.ask(r)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"syscall"
 
 	ncw "github.com/ncw/swift/v2"
 
@@ -102,6 +103,8 @@ func classify(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
 	case http.StatusRequestedRangeNotSatisfiable:
 		return fmt.Errorf("%w: %w", drivers.ErrRange, err)
+	case http.StatusInsufficientStorage:
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
 	}
 	if errors.Is(err, ncw.AuthorizationFailed) || errors.Is(err, ncw.Forbidden) {
 		return fmt.Errorf("%w: %w", fs.ErrPermission, err)

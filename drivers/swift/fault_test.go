@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -255,6 +256,24 @@ func testCreateNew(t *testing.T, s *harness.Swift) {
 	})
 	if err := createNew("race", []byte("mine")); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("an object that another one replaced at once: got error %v", err)
+	}
+}
+
+// testFull has Swift without space for more.
+func testFull(t *testing.T, s *harness.Swift) {
+	e, cfg := watch(t, s)
+	cfg.PartSize = part
+	d := open(t, cfg)
+	e.direct(func(_ int, r *http.Request) act {
+		if r.Method == http.MethodPut {
+			return full
+		}
+		return pass
+	})
+	for key, data := range map[string][]byte{"small": []byte("x"), "large": content(1, part+1)} {
+		if err := drivers.Put(t.Context(), d, key, data); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, drivers.ErrUnavailable) {
+			t.Errorf("%s: got error %v, want %v", key, err, syscall.ENOSPC)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ func TestSwift(t *testing.T) {
 		{"sign", testSign},
 		{"requests", testRequests},
 		{"listing", testListing},
+		{"full", testFull},
 		{"create new", testCreateNew},
 		{"faults/bursts", testBursts},
 		{"faults/outage", testOutage},
