@@ -112,7 +112,7 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 func tune() {
 	const places = 3
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(200)
 	}
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < places {
 		runtime.GOMAXPROCS(places)

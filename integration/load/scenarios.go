@@ -37,11 +37,11 @@ type work struct {
 }
 
 var scenarios = []scenario{
+	{"images", "small images, 8 clients", perSecond, true, false, nil, pushImages},
 	{"push-stream", "push of a big blob, POST+PATCH+PUT", megabytes, true, false, noBig, pushStream},
 	{"push-put", "push of a big blob, POST+PUT", megabytes, true, false, noBig, pushPut},
 	{"pull-1", "pull of a big blob, 1 client", megabytes, false, false, hasBig, pull(1)},
 	{"pull-4", "pull of a big blob, 4 clients", megabytes, false, false, hasBig, pull(4)},
-	{"images", "small images, 8 clients", perSecond, true, false, nil, pushImages},
 	{"get-manifest", "GET manifest by tag, 32 clients", perSecond, true, false, hasImage, getManifest},
 	{"head-blob", "HEAD blob, 32 clients", perSecond, true, false, hasImage, headBlob},
 	{"put-tags", "PUT of tags on one manifest, 8 clients", perSecond, true, false, pushTagged, putTags},
