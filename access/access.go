@@ -113,6 +113,12 @@ func (g *Guard) Realm() (realm string, ok bool) {
 	return g.realm, true
 }
 
+// Asks reports whether there are credentials that a client can show in a request: passwords or tokens.
+func (g *Guard) Asks() bool { return g.passwords != nil || g.tokens != nil }
+
+// AdmitsAnyone reports whether something may be done without credentials.
+func (g *Guard) AdmitsAnyone() bool { return g.policy != nil && g.policy.admitsAnyone() }
+
 // Challenge returns where a client gets a token, or nil if it is to show a password.
 func (g *Guard) Challenge() *Challenge { return g.challenge }
 
@@ -172,7 +178,7 @@ func (g *Guard) Service() string { return g.issuer.service }
 // a refresh token, if it has logged in. The error wraps ErrCredentials if the client has not, and nothing is open to
 // such clients; it is ErrTooMuch if the scopes are too many.
 func (g *Guard) Issue(ctx context.Context, client Client, scopes []Scope, offline bool) (Grant, error) {
-	if client.user == "" && !g.policy.admitsAnyone() {
+	if client.user == "" && !g.AdmitsAnyone() {
 		return Grant{}, fmt.Errorf("no token for those who have not logged in: %w", ErrCredentials)
 	}
 	if client.user != "" && client.mark == "" { // of a certificate, and no token is needed beside that

@@ -1,5 +1,7 @@
 package access
 
+import "iter"
+
 // A Client is whoever sends a request, as far as that is proved. The zero Client may do nothing.
 type Client struct {
 	user   string  // "" if the client has not logged in
@@ -50,4 +52,19 @@ func (c Client) Sees() func(repository string) bool {
 		return func(string) bool { return false }
 	}
 	return func(repository string) bool { return c.policy.may(c.user, Pull, repository) }
+}
+
+// Spans are where all names are that Sees reports true for: each from one name on and before another, in byte order. Outside
+// of them nobody has to look.
+func (c Client) Spans() iter.Seq2[string, string] {
+	return func(yield func(from, before string) bool) {
+		if c.policy == nil {
+			return
+		}
+		for _, s := range c.policy.spans(c.user) {
+			if !yield(s.from, s.before) {
+				return
+			}
+		}
+	}
 }

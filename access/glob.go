@@ -88,3 +88,16 @@ func matchComponent(pattern, s string) bool {
 	}
 	return strings.Trim(pattern[i:], "*") == ""
 }
+
+// A span is the strings from one on and before another, in byte order.
+type span struct{ from, before string }
+
+// span is where all names are that match.
+func (g glob) span() span {
+	pattern := strings.Join(g, "/")
+	from, _, wild := strings.Cut(pattern, "*")
+	if wild {
+		return span{from, from + "\x7f"} // which is above all characters of names
+	}
+	return span{from, from + "!"} // which is below them
+}

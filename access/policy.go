@@ -194,6 +194,32 @@ func (p *policy) may(user string, a Action, repository string) bool {
 	return false
 }
 
+// spans are where all repositories are that a user may pull from, in order, without overlaps. They are as narrow as the
+// beginnings of patterns are long.
+func (p *policy) spans(user string) []span {
+	if p.all(user) {
+		return []span{{"", "\x7f"}}
+	}
+	var all []span
+	for _, r := range p.rules {
+		if r.names(user) && slices.Contains(r.actions, Pull) {
+			for _, g := range r.globs {
+				all = append(all, g.span())
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b span) int { return strings.Compare(a.from, b.from) })
+	merged := all[:0]
+	for _, s := range all {
+		if last := len(merged) - 1; last >= 0 && s.from < merged[last].before {
+			merged[last].before = max(merged[last].before, s.before)
+			continue
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
+
 // mayList reports whether a user may ask for the list of repositories.
 func (p *policy) mayList(user string) bool {
 	switch {

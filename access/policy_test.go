@@ -1,6 +1,7 @@
 package access
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -60,6 +61,39 @@ func TestRules(t *testing.T) {
 	}
 	if p.allows("root", Scope{Type: "registry", Name: "catalog", Actions: []string{"burn"}}) || p.allows("root", Scope{Type: "house", Name: "x", Actions: []string{"pull"}}) {
 		t.Error("an admin may do what there is not")
+	}
+}
+
+// TestSpans looks for the parts of a list that users may see something of.
+func TestSpans(t *testing.T) {
+	p, err := newPolicy(Config{Admins: []string{"root"}, Rules: []Rule{
+		{Repositories: []string{"team/secret/**"}, Users: []string{"*"}, Actions: []string{}},
+		{Repositories: []string{"team/**", "app"}, Users: []string{"alice", "bob"}, Actions: []string{"push"}},
+		{Repositories: []string{"t*", "team-b/x"}, Users: []string{"bob"}, Actions: []string{"pull"}},
+		{Repositories: []string{"**/public"}, Users: []string{"carol"}, Actions: []string{"pull"}},
+		{Repositories: []string{"zoo/*"}, Users: []string{"alice"}, Actions: []string{"delete"}},
+		{Repositories: []string{"hello"}, Users: []string{"anonymous"}, Actions: []string{"pull"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string][]span{
+		"root":  {{"", "\x7f"}},
+		"alice": {{"app", "app!"}, {"hello", "hello!"}, {"team/", "team/\x7f"}},
+		"bob":   {{"app", "app!"}, {"hello", "hello!"}, {"t", "t\x7f"}},
+		"carol": {{"", "\x7f"}},
+		"":      {{"hello", "hello!"}},
+	} {
+		got := p.spans(user)
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", user, got, want)
+		}
+		for _, name := range strings.Fields("app app-2 app/x hello hello/x team team/a team/a/b team/secret/x team-b/x tt t zoo/x public x/public") {
+			in := slices.ContainsFunc(got, func(s span) bool { return s.from <= name && name < s.before })
+			if p.may(user, Pull, name) && !in {
+				t.Errorf("%q may pull %s, which is in none of %q", user, name, got)
+			}
+		}
 	}
 }
 

@@ -221,6 +221,14 @@ select name, description, count(*) over ()
  order by name
  limit $2 offset $3
 
+-- name: search-between
+select name, description
+  from repositories
+ where manifests > 0 and name >= $2 and name < $3
+   and (lower(name) like $1 escape '\' or lower(description) like $1 escape '\')
+ order by name
+ limit $4
+
 -- name: insert-session
 insert into sessions (id, repository, algorithm, size, hash_state, data, started_at, updated_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8)

@@ -63,11 +63,24 @@ type Found struct{ Name, Description string }
 // Search returns up to n repositories with manifests, from the offset-th on, whose name or description contains term
 // in whatever case, and how many there are in all.
 func (db *DB) Search(ctx context.Context, term string, n, offset int) (found []Found, total int, err error) {
-	escape := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
-	term = "%" + escape.Replace(strings.ToLower(term)) + "%"
-	found, err = collect(db.ask(ctx, "search", term, n, offset), func(row scanner) (f Found, err error) {
+	found, err = collect(db.ask(ctx, "search", likeness(term), n, offset), func(row scanner) (f Found, err error) {
 		err = row.Scan(&f.Name, &f.Description, &total)
 		return f, err
 	})
 	return found, total, err
+}
+
+// SearchBetween returns the first n of those that Search finds whose names are not before from, but before before, in byte
+// order.
+func (db *DB) SearchBetween(ctx context.Context, term, from, before string, n int) ([]Found, error) {
+	return collect(db.ask(ctx, "search-between", likeness(term), from, before, n), func(row scanner) (f Found, err error) {
+		err = row.Scan(&f.Name, &f.Description)
+		return f, err
+	})
+}
+
+// likeness is a pattern of SQL for what contains term.
+func likeness(term string) string {
+	escape := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+	return "%" + escape.Replace(strings.ToLower(term)) + "%"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -39,35 +40,54 @@ func (r *Registry) Tags(ctx context.Context, repo Name, last string, n int) (Pag
 	return page(tags, n), err
 }
 
-// How many repositories are looked at in one go for those that somebody may see. A search looks for all each time.
-const (
-	scan       = 500
-	searchScan = 2000
-)
+// A View is what somebody is shown of the list of repositories. A nil View shows all.
+type View struct {
+	Sees  func(repo string) bool
+	Spans iter.Seq2[string, string] // where all is that it sees: from one name on and before another, in order, not overlapping
+}
 
-// Repositories returns up to n names of repositories with manifests that come after last, in byte order: those that
-// sees reports true for, or all if it is nil. n is positive.
-func (r *Registry) Repositories(ctx context.Context, last string, n int, sees func(repo string) bool) (Page[string], error) {
-	if sees == nil {
+// scan is how many repositories are looked at in one go for those that a View shows.
+const scan = 500
+
+// look calls take for the repositories that a View shows, that a search for term would find, and whose names come after
+// last, until it returns false.
+func (r *Registry) look(ctx context.Context, v *View, term, last string, take func(Found) bool) error {
+	for from, before := range v.Spans {
+		for from = max(from, behind(last)); from < before; {
+			found, err := r.index.SearchBetween(ctx, term, from, before, scan)
+			if err != nil {
+				return err
+			}
+			for _, f := range found {
+				if v.Sees(f.Name) && !take(f) {
+					return nil
+				}
+			}
+			if len(found) < scan {
+				break
+			}
+			from = behind(found[scan-1].Name)
+		}
+	}
+	return nil
+}
+
+// behind is where the names begin that come after name: none has a character as low as "!".
+func behind(name string) string { return name + "!" }
+
+// Repositories returns up to n names of repositories with manifests that come after last, in byte order, as far as v shows
+// them. n is positive.
+func (r *Registry) Repositories(ctx context.Context, last string, n int, v *View) (Page[string], error) {
+	if v == nil {
 		names, err := r.index.Repositories(ctx, last, n+1)
 		return page(names, n), err
 	}
-	var seen []string
-	for {
-		names, err := r.index.Repositories(ctx, last, scan)
-		if err != nil {
-			return Page[string]{}, err
-		}
-		for _, name := range names {
-			if sees(name) {
-				seen = append(seen, name)
-			}
-		}
-		if len(seen) > n || len(names) < scan {
-			return page(seen, n), nil
-		}
-		last = names[len(names)-1]
-	}
+	var names []string
+	err := r.look(ctx, v, "", last, func(f Found) bool {
+		names = append(names, f.Name)
+		return len(names) <= n
+	})
+	return page(names, n), err
 }
 
 // Referrers returns up to n manifests of a repository whose subject is subject (end-12), in the order of their
@@ -89,29 +109,19 @@ func (r *Registry) Referrers(ctx context.Context, repo Name, subject digest.Dige
 type Found = index.Found
 
 // Search returns the page-th page, counted from 1, of n repositories whose name or description contains term in
-// whatever case, and how many there are in all; only those that sees reports true for, unless it is nil. The
-// description is that of the manifest that was pushed last, by its annotation org.opencontainers.image.description.
-func (r *Registry) Search(ctx context.Context, term string, n, page int, sees func(repo string) bool) (found []Found, total int, err error) {
+// whatever case, and how many there are in all, as far as v shows them. The description is that of the manifest that was
+// pushed last, by its annotation org.opencontainers.image.description.
+func (r *Registry) Search(ctx context.Context, term string, n, page int, v *View) (found []Found, total int, err error) {
 	first := (page - 1) * n
-	if sees == nil {
+	if v == nil {
 		return r.index.Search(ctx, term, n, first)
 	}
-	for offset := 0; ; offset += searchScan {
-		all, _, err := r.index.Search(ctx, term, searchScan, offset)
-		if err != nil {
-			return nil, 0, err
+	err = r.look(ctx, v, term, "", func(f Found) bool {
+		if total >= first && len(found) < n {
+			found = append(found, f)
 		}
-		for _, f := range all {
-			if !sees(f.Name) {
-				continue
-			}
-			if total >= first && len(found) < n {
-				found = append(found, f)
-			}
-			total++
-		}
-		if len(all) < searchScan {
-			return found, total, nil
-		}
-	}
+		total++
+		return true
+	})
+	return found, total, err
 }

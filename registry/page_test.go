@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -46,18 +48,22 @@ func TestListsOfSome(t *testing.T) {
 			"every third": func(repo string) bool { return (repo[5]+repo[4]+repo[3]+repo[2])%3 == 0 },
 			"some far":    func(repo string) bool { return strings.HasSuffix(repo, "99") },
 		} {
+			var view *registry.View
+			if sees != nil {
+				view = &registry.View{Sees: sees, Spans: spans("", "r/0100!", "r/0500", "s", "t", "z")}
+			}
 			var want []string
 			for i := range repos {
-				if repo := fmt.Sprintf("r/%04d", i); sees == nil || sees(repo) {
+				if repo := fmt.Sprintf("r/%04d", i); sees == nil || sees(repo) && (i <= 100 || i >= 500) {
 					want = append(want, repo)
 				}
 			}
 			for _, n := range []int{400, 3 * repos} {
 				t.Run(fmt.Sprintf("%s, %d a page", name, n), func(t *testing.T) {
-					if got := catalog(ctx, t, f, n, sees); !slices.Equal(got, want) {
+					if got := catalog(ctx, t, f, n, view); !slices.Equal(got, want) {
 						t.Errorf("catalog: got %d, want %d", len(got), len(want))
 					}
-					if got := search(ctx, t, f, n, len(want), sees); !slices.Equal(got, want) {
+					if got := search(ctx, t, f, n, len(want), view); !slices.Equal(got, want) {
 						t.Errorf("search: got %d, want %d", len(got), len(want))
 					}
 				})
@@ -66,11 +72,38 @@ func TestListsOfSome(t *testing.T) {
 	})
 }
 
-func catalog(ctx context.Context, t *testing.T, f *fixture, n int, sees func(string) bool) (all []string) {
+// spans are from each name on and before the next one.
+func spans(names ...string) iter.Seq2[string, string] {
+	return func(yield func(from, before string) bool) {
+		for pair := range slices.Chunk(names, 2) {
+			if !yield(pair[0], pair[1]) {
+				return
+			}
+		}
+	}
+}
+
+// A list of some costs what is in it: nobody is asked about what is outside of the spans.
+func TestListsOfSomeAreCheap(t *testing.T) {
+	f := start(t, registry.Config{}, place{store: mem.New()})
+	populate(t, f, 50)
+	asked := 0
+	view := &registry.View{Sees: func(string) bool { asked++; return true }, Spans: spans("r/0003", "r/0003!", "r/0040", "r/0043")}
+	want := []string{"r/0003", "r/0040", "r/0041", "r/0042"}
+	if got := catalog(t.Context(), t, f, 10, view); !slices.Equal(got, want) || asked != len(want) {
+		t.Errorf("got %q, of %d that were looked at, want %q and nothing else", got, asked, want)
+	}
+	asked = 0
+	if got := search(t.Context(), t, f, 10, len(want), view); !slices.Equal(got, want) || asked != len(want) {
+		t.Errorf("search: got %q, of %d that were looked at, want %q and nothing else", got, asked, want)
+	}
+}
+
+func catalog(ctx context.Context, t *testing.T, f *fixture, n int, v *registry.View) (all []string) {
 	t.Helper()
 	last := ""
 	for {
-		page, err := f.Repositories(ctx, last, n, sees)
+		page, err := f.Repositories(ctx, last, n, v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,10 +118,10 @@ func catalog(ctx context.Context, t *testing.T, f *fixture, n int, sees func(str
 	}
 }
 
-func search(ctx context.Context, t *testing.T, f *fixture, n, want int, sees func(string) bool) (all []string) {
+func search(ctx context.Context, t *testing.T, f *fixture, n, want int, v *registry.View) (all []string) {
 	t.Helper()
 	for number := 1; ; number++ {
-		found, total, err := f.Search(ctx, "R/", n, number, sees)
+		found, total, err := f.Search(ctx, "R/", n, number, v)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,8 +21,9 @@ var auditActions = map[scope]string{
 }
 
 // audit writes a line if a request was one that the audit tells: a push or a mount, a delete, a login that failed, or
-// something that the client may not do. A question of /v2/ without credentials is none, since every client begins so. err
-// is why the request failed, if that has not been answered yet.
+// something that the client may not do. A question of /v2/ without credentials is none, since every client begins so; nor is
+// what is refused to an address that sends too much, which would fill the audit. err is why the request failed, if that has
+// not been answered yet.
 func (s *Server) audit(w *response, r *http.Request, err error) {
 	if err == nil && w.err == nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -95,4 +96,30 @@ func TestAudit(t *testing.T) {
 	h.want(401, "GET", "/token", nil, "Authorization", basic("mallory", "guess"))
 	h.want(401, "POST", "/token", strings.NewReader("grant_type=password&username=alice&password=guess"), "Content-Type", "application/x-www-form-urlencoded")
 	expect("logins", "login failed 401 alice", "login failed 401 alice/app", "login failed 401 mallory", "login failed 401")
+}
+
+// TestAuditOfLimits sends too much. A push is told as one that has failed; a pull is not, and neither is what is refused to
+// an address: whoever is held back must not fill the audit.
+func TestAuditOfLimits(t *testing.T) {
+	h := open(t, mem.New(), Config{MaxRequestsPerUser: 0.1})
+	var out bytes.Buffer
+	h.server.cfg.Audit = slog.New(slog.NewJSONHandler(&out, nil))
+	h.lock(rules(), "alice")
+	h.want(200, "GET", "/v2/", nil, as("alice")...)
+	h.want(429, "GET", "/v2/alice/app/tags/list", nil, as("alice")...)
+	h.want(429, "PUT", "/v2/alice/app/manifests/v1", strings.NewReader("{}"), as("alice")...)
+	h.want(429, "DELETE", "/v2/alice/app/manifests/v1", nil, as("alice")...)
+	got := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(got) != 2 || !strings.Contains(got[0], `"push","result":"failed","status":429,"user":"alice"`) || !strings.Contains(got[1], `"delete","result":"failed","status":429`) {
+		t.Errorf("got %q, want the push and the delete", got)
+	}
+	out.Reset()
+	h.server = h.server.With(Config{MaxRequestsPerAddress: 0.1, Audit: h.server.cfg.Audit}, nil)
+	h.web = httptest.NewServer(h.server)
+	defer h.web.Close()
+	h.want(200, "GET", "/v2/", nil)
+	h.want(429, "PUT", "/v2/alice/app/manifests/v1", strings.NewReader("{}"))
+	if out.Len() > 0 {
+		t.Errorf("got %s, want nothing", out.String())
+	}
 }

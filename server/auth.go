@@ -47,7 +47,7 @@ var needs = map[scope]access.Scope{
 //
 // Who has not said who he is, or came with a token, which another one may replace, is told to: 401. Who has logged in
 // and may not is told so: 403. /v2/ is a 401 without credentials even where some repositories are open to everyone,
-// because clients learn there, and nowhere else, how to log in.
+// because clients learn there, and nowhere else, how to log in. With certificates alone there is nothing to learn.
 func (s *Server) authorize(w *response, r *http.Request, scope scope, name string) error {
 	if scope == scopeNone {
 		return nil
@@ -61,20 +61,33 @@ func (s *Server) authorize(w *response, r *http.Request, scope scope, name strin
 	w.client = client
 	switch {
 	case errors.Is(err, access.ErrCredentials):
-		s.challenge(w, r, need, "invalid_token")
-		return unauthorized(need, err)
+		return s.turnAway(w, r, need, "invalid_token", err)
 	case err != nil:
 		return err
-	case scope == scopePage, ok && client.May(need), scope == scopeBase && client.Known():
+	case scope == scopePage, ok && client.May(need), scope == scopeBase && s.begins(client):
 		return nil
 	case client.HasToken():
-		s.challenge(w, r, need, "insufficient_scope")
-		return unauthorized(need, lacks(client, need))
+		return s.turnAway(w, r, need, "insufficient_scope", lacks(client, need))
 	case client.Known():
 		return &registry.Error{Code: registry.Denied, Message: "requested access to the resource is denied", Err: lacks(client, need)}
 	}
-	s.challenge(w, r, need, "")
-	return unauthorized(need, nil)
+	return s.turnAway(w, r, need, "", nil)
+}
+
+// begins reports whether /v2/ lets a client go on.
+func (s *Server) begins(client access.Client) bool {
+	return client.Known() || !s.guard.Asks() && s.guard.AdmitsAnyone()
+}
+
+// turnAway has a client say who it is, or say it better: fault is what is wrong with the token that it came with, and cause
+// is for the log. Where certificates are all that tells, that is a 403: a 401 has to say what to send, and there is nothing
+// that a client could send in a request.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, need access.Scope, fault string, cause error) error {
+	if !s.guard.Asks() {
+		return &registry.Error{Code: registry.Denied, Message: "the registry wants to see another certificate of the client, or one at all", Err: cause}
+	}
+	s.challenge(w, r, need, fault)
+	return unauthorized(need, cause)
 }
 
 // client returns who sends a request. The error wraps [access.ErrCredentials] if the request tells that in vain.

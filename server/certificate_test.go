@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/parfait-registry/parfait/access"
@@ -18,10 +19,6 @@ func TestCertificatesOfClients(t *testing.T) {
 	cfg := rules()
 	cfg.Certificate = "cn"
 	h.lock(cfg, "alice", "bob")
-	verified := func(user string) *tls.ConnectionState {
-		chain := []*x509.Certificate{{Subject: pkix.Name{CommonName: user}}}
-		return &tls.ConnectionState{PeerCertificates: chain, VerifiedChains: [][]*x509.Certificate{chain}}
-	}
 	unverified := verified("alice")
 	unverified.VerifiedChains = nil
 	for _, tt := range []struct {
@@ -64,4 +61,60 @@ func TestCertificatesOfClients(t *testing.T) {
 	if h.server.ServeHTTP(w, r); w.Code != 401 {
 		t.Errorf("a token for who has no password: got %d %s, want 401", w.Code, w.Body)
 	}
+}
+
+// TestCertificatesAlone asks for things where nothing but a certificate tells who asks. Whoever is turned away is not asked
+// for anything that he could send in a request.
+func TestCertificatesAlone(t *testing.T) {
+	h := open(t, mem.New(), Config{})
+	h.pushImage("alice/app", "v1", "layer")
+	h.pushImage("public/app", "v1", "layer")
+	closed := rules()
+	closed.Rules = closed.Rules[:1]
+	for _, tt := range []struct {
+		name, path, user string
+		header           []string
+		cfg              access.Config
+		want             int
+	}{
+		{"the user", "/v2/alice/app/manifests/v1", "alice", nil, rules(), 200},
+		{"another user", "/v2/alice/app/manifests/v1", "bob", nil, rules(), 403},
+		{"nobody", "/v2/alice/app/manifests/v1", "", nil, rules(), 403},
+		{"nobody, where nothing is", "/v2/alice/none/manifests/v1", "", nil, rules(), 403},
+		{"nobody, with a password", "/v2/alice/app/manifests/v1", "", as("alice"), rules(), 403},
+		{"nobody, with a token", "/v2/alice/app/manifests/v1", "", []string{"Authorization", "Bearer x"}, rules(), 403},
+		{"nobody, for what is open", "/v2/public/app/manifests/v1", "", nil, rules(), 200},
+		{"nobody, at the beginning", "/v2/", "", nil, rules(), 200},
+		{"a user, at the beginning", "/v2/", "alice", nil, closed, 200},
+		{"nobody, at the beginning, where nothing is open", "/v2/", "", nil, closed, 403},
+		{"nobody, at the page for people", "/", "", []string{"Accept", "text/html"}, rules(), 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.cfg.Auth = "certificate"
+			guard, err := access.Open(t.Context(), tt.cfg, nil, h.log.logger())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, w := httptest.NewRequest("GET", tt.path, nil), httptest.NewRecorder()
+			if r.TLS = new(tls.ConnectionState); tt.user != "" {
+				r.TLS = verified(tt.user)
+			}
+			for i := 0; i < len(tt.header); i += 2 {
+				r.Header.Set(tt.header[i], tt.header[i+1])
+			}
+			h.server.With(h.server.cfg, guard).ServeHTTP(w, r)
+			if w.Code != tt.want || w.Header().Get("WWW-Authenticate") != "" {
+				t.Errorf("got %d, WWW-Authenticate %q, want %d and none", w.Code, w.Header().Get("WWW-Authenticate"), tt.want)
+			}
+			if tt.want == 403 && !strings.Contains(w.Body.String(), "DENIED") {
+				t.Errorf("got %s, want DENIED", w.Body)
+			}
+		})
+	}
+}
+
+// verified is a connection on which a client has shown the certificate of a user.
+func verified(user string) *tls.ConnectionState {
+	chain := []*x509.Certificate{{Subject: pkix.Name{CommonName: user}}}
+	return &tls.ConnectionState{PeerCertificates: chain, VerifiedChains: [][]*x509.Certificate{chain}}
 }

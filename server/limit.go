@@ -21,12 +21,13 @@ type limits struct {
 	addressUploads, userUploads *tally
 }
 
-func newLimits(cfg Config) limits {
+// newLimits returns the limits of cfg. Those that are as before go on counting where they were.
+func newLimits(cfg Config, before limits) limits {
 	return limits{
-		addresses:      newThrottle(cfg.MaxRequestsPerAddress),
-		users:          newThrottle(cfg.MaxRequestsPerUser),
-		addressUploads: newTally(cfg.MaxUploadsPerAddress),
-		userUploads:    newTally(cfg.MaxUploadsPerUser),
+		addresses:      newThrottle(cfg.MaxRequestsPerAddress, before.addresses),
+		users:          newThrottle(cfg.MaxRequestsPerUser, before.users),
+		addressUploads: newTally(cfg.MaxUploadsPerAddress, before.addressUploads),
+		userUploads:    newTally(cfg.MaxUploadsPerUser, before.userUploads),
 	}
 }
 
@@ -98,10 +99,13 @@ const (
 	throttleMost  = 1 << 16 // who are remembered; whoever is forgotten starts anew
 )
 
-// newThrottle returns nil if perSecond is no bound.
-func newThrottle(perSecond float64) *throttle {
-	if perSecond <= 0 {
+// newThrottle returns nil if perSecond is no bound, and before if that has the same one.
+func newThrottle(perSecond float64, before *throttle) *throttle {
+	switch {
+	case perSecond <= 0:
 		return nil
+	case before != nil && before.perSecond == perSecond:
+		return before
 	}
 	seen, err := lru.New[string, *rate.Limiter](throttleMost)
 	if err != nil {
@@ -138,10 +142,13 @@ type tally struct {
 	busy map[string]int // guarded by mu
 }
 
-// newTally returns nil if most is no bound.
-func newTally(most int) *tally {
-	if most <= 0 {
+// newTally returns nil if most is no bound, and before if that has the same one.
+func newTally(most int, before *tally) *tally {
+	switch {
+	case most <= 0:
 		return nil
+	case before != nil && before.most == most:
+		return before
 	}
 	return &tally{most: most, busy: make(map[string]int)}
 }

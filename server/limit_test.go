@@ -70,10 +70,60 @@ func TestRateOfUsers(t *testing.T) {
 	h.want(401, "GET", "/v2/", nil) // who has not logged in is no user
 }
 
+// TestLimitsGoOn has a server take another configuration. What was counted still is, unless it is bounded otherwise.
+func TestLimitsGoOn(t *testing.T) {
+	first := Config{MaxRequestsPerAddress: 1, MaxUploadsPerAddress: 1}
+	h := open(t, mem.New(), first)
+	ask := func(s *Server) int {
+		r, w := httptest.NewRequest("GET", "/v2/", nil), httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w.Code
+	}
+	for range 10 {
+		ask(h.server)
+	}
+	if got := ask(h.server); got != 429 {
+		t.Fatalf("got %d, want 429", got)
+	}
+	same, other := h.server.With(Config{MaxRequestsPerAddress: 1, MaxUploadsPerAddress: 1, Issue: "new"}, nil), Config{MaxRequestsPerAddress: 2}
+	if got := ask(same); got != 429 {
+		t.Errorf("with the same limits: got %d, want 429", got)
+	}
+	if got := ask(same.With(other, nil)); got != 200 {
+		t.Errorf("with other limits: got %d, want 200", got)
+	}
+	if got := ask(same.With(Config{}, nil)); got != 200 {
+		t.Errorf("without limits: got %d, want 200", got)
+	}
+
+	h = open(t, mem.New(), Config{MaxUploadsPerAddress: 1})
+	session := h.session("app")
+	body, more := io.Pipe()
+	patched := make(chan int, 1)
+	go func() {
+		a, err := h.try("PATCH", session, body)
+		if err != nil {
+			t.Error(err)
+		}
+		patched <- a.status
+	}()
+	if _, err := io.WriteString(more, "some"); err != nil { // it is read, so it is counted
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(h.server.With(Config{MaxUploadsPerAddress: 1, Issue: "new"}, nil))
+	defer web.Close()
+	waitFor(t, func() bool { return h.do("PUT", web.URL+"/v2/app/manifests/v1", strings.NewReader("{}")).status == 429 })
+	more.Close()
+	if got := <-patched; got != 202 {
+		t.Errorf("got %d, want 202", got)
+	}
+	waitFor(t, func() bool { return h.do("PUT", web.URL+"/v2/app/manifests/v1", strings.NewReader("{}")).status == 400 })
+}
+
 // TestThrottleWaits waits for as long as it is told.
 func TestThrottleWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		limit := newThrottle(0.1)
+		limit := newThrottle(0.1, nil)
 		if err := limit.take(httptest.NewRecorder(), "a"); err != nil {
 			t.Fatal(err)
 		}

@@ -55,7 +55,7 @@ func TestDeletedBlobStaysDeleted(t *testing.T) {
 	h.want(202, "POST", "/v2/c/blobs/uploads/?mount="+blob+"&from=a", nil)
 }
 
-// CVE-2026-61833: in zot whoever might push might delete.
+// CVE-2026-61833: in zot a token to push was one to delete, since all methods that change something were taken for a push.
 func TestPushIsNotDelete(t *testing.T) {
 	h := open(t, mem.New(), Config{})
 	manifest, _, layer := h.pushImage("app", "v1", "layer")

@@ -47,16 +47,16 @@ func New(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logg
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return newServer(cfg, reg, guard, log, &drain{idle: make(chan struct{}, 1)})
+	return newServer(cfg, reg, guard, log, limits{}, &drain{idle: make(chan struct{}, 1)})
 }
 
 // With returns a server with another configuration and guard, over the same registry. Both drain and wait as one, so that
-// requests may be handed to either of them at any time.
+// requests may be handed to either of them at any time, and count as one where they have the same limits.
 func (s *Server) With(cfg Config, guard *access.Guard) *Server {
-	return newServer(cfg, s.reg, guard, s.log, s.drain)
+	return newServer(cfg, s.reg, guard, s.log, s.limits, s.drain)
 }
 
-func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logger, d *drain) *Server {
+func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slog.Logger, before limits, d *drain) *Server {
 	s := &Server{
 		cfg:   cfg.WithDefaults(),
 		reg:   reg,
@@ -66,7 +66,7 @@ func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slo
 		drain: d,
 	}
 	s.trusted, _ = parseProxies(cfg.TrustedProxies) // Config.Check tells mistakes
-	s.limits = newLimits(s.cfg)
+	s.limits = newLimits(s.cfg, before)
 	s.router = newRouter(s.routes())
 	s.handler = chain(http.HandlerFunc(s.dispatch), s.middleware()...)
 	return s

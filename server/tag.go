@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -49,7 +50,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := s.reg.Repositories(r.Context(), last, max(n, 1), wrap(w).client.Sees())
+	page, err := s.reg.Repositories(r.Context(), last, max(n, 1), view(wrap(w).client))
 	if err != nil {
 		return err
 	}
@@ -60,6 +61,15 @@ func (s *Server) catalog(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, struct {
 		Repositories []string `json:"repositories"`
 	}{page.Items})
+}
+
+// view is what a client is shown of the list of repositories.
+func view(c access.Client) *registry.View {
+	sees := c.Sees()
+	if sees == nil {
+		return nil
+	}
+	return &registry.View{Sees: sees, Spans: c.Spans()}
 }
 
 // page parses n and last. Without n it is usual; the configuration bounds it.

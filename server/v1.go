@@ -146,7 +146,7 @@ func (s *Server) find(r *http.Request, client access.Client, q string, n, page i
 	if len(q) > maxText {
 		return nil, 0, nil
 	}
-	return s.reg.Search(r.Context(), q, n, page, client.Sees())
+	return s.reg.Search(r.Context(), q, n, page, view(client))
 }
 
 // setV1Headers sets what every answer of the original registry had.
