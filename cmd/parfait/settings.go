@@ -21,6 +21,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -37,6 +38,7 @@ type settings struct {
 	access   access.Config
 	registry registry.Config
 	index    index.Config
+	metrics  metrics.Config
 	ends     map[string]backEnd
 
 	end      backEnd // the one that the flavor chooses
@@ -128,7 +130,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index}
+	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics}
 	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
 		if config := s.ends[name].config; config != nil {
 			all = append(all, config)
