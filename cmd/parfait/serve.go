@@ -87,6 +87,11 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 		return fmt.Errorf("http_addr: %w", err)
 	}
 	defer listener.Close()
+	stopDebug, err := s.debug.listen(ctx, s.debug.handler(reg.Check, cfg.Metrics), log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, failed(stopDebug())) }()
 
 	tune()
 	live := &service{settings: s, again: again, keys: db, registry: reg, log: log, level: level}
