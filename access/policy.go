@@ -19,8 +19,9 @@ type Rule struct {
 	Users []string `yaml:"users"`
 	// Groups are names of groups.
 	Groups []string `yaml:"groups"`
-	// Actions are pull, push (which includes pull), delete and catalog. catalog is not about the repositories of the
-	// rule: it lets a client ask for the list of those that it may pull.
+	// Actions are pull, push (which includes pull), delete, catalog and metrics. The last two are not about the
+	// repositories of the rule: catalog lets a client ask for the list of those that it may pull, and metrics read the
+	// metrics of the server, which else admins alone may.
 	Actions []string `yaml:"actions"`
 }
 
@@ -122,16 +123,17 @@ func newRule(written Rule, groups map[string][]string) (rule, error) {
 		switch a := Action(action); a {
 		case Push:
 			r.actions = append(r.actions, Push, Pull) // no client can push that may not look
-		case Pull, Delete, Catalog:
+		case Pull, Delete, Catalog, Metrics:
 			r.actions = append(r.actions, a)
 		default:
-			return r, fmt.Errorf("action %q is none of pull, push, delete and catalog", action)
+			return r, fmt.Errorf("action %q is none of pull, push, delete, catalog and metrics", action)
 		}
 	}
-	switch catalogAlone := len(written.Actions) == 1 && written.Actions[0] == string(Catalog); {
-	case catalogAlone && len(r.globs) > 0:
-		return r, errors.New("catalog is about no repository: leave repositories out, or add an action")
-	case !catalogAlone && len(r.globs) == 0:
+	ofServer := len(r.actions) > 0 && !slices.ContainsFunc(r.actions, func(a Action) bool { return a != Catalog && a != Metrics })
+	switch {
+	case ofServer && len(r.globs) > 0:
+		return r, fmt.Errorf("%s is about no repository: leave repositories out, or add an action", strings.Join(written.Actions, " and "))
+	case !ofServer && len(r.globs) == 0:
 		return r, errors.New(`it names no repositories; "**" is all`)
 	}
 	return r, nil
@@ -156,7 +158,7 @@ func (r rule) covers(repository string) bool {
 // hides reports whether r decides wherever a later rule could, as far as that can be told from equal patterns.
 func (r rule) hides(later rule) bool {
 	if len(later.patterns) == 0 {
-		return false // it is about the catalog alone
+		return false // it is about the server as a whole
 	}
 	for _, pattern := range later.patterns {
 		if !slices.Contains(r.patterns, pattern) && !slices.Contains(r.patterns, "**") {
@@ -222,14 +224,16 @@ func (p *policy) spans(user string) []span {
 
 // mayList reports whether a user may ask for the list of repositories.
 func (p *policy) mayList(user string) bool {
-	switch {
-	case p.all(user):
-		return true
-	case !p.catalog:
+	if !p.catalog {
 		return user != ""
 	}
-	return slices.ContainsFunc(p.rules, func(r rule) bool {
-		return r.names(user) && slices.Contains(r.actions, Catalog)
+	return p.mayOfServer(user, Catalog)
+}
+
+// mayOfServer reports whether a user may do something that is about no repository.
+func (p *policy) mayOfServer(user string, a Action) bool {
+	return p.all(user) || slices.ContainsFunc(p.rules, func(r rule) bool {
+		return r.names(user) && slices.Contains(r.actions, a)
 	})
 }
 
@@ -238,7 +242,9 @@ func (p *policy) all(user string) bool { return user != "" && (p.open || p.admin
 
 // admitsAnyone reports whether a rule allows anything to those who have not logged in.
 func (p *policy) admitsAnyone() bool {
-	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.anonymous && len(r.actions) > 0 })
+	return slices.ContainsFunc(p.rules, func(r rule) bool {
+		return r.anonymous && slices.ContainsFunc(r.actions, func(a Action) bool { return a != Metrics })
+	})
 }
 
 // allows reports whether a user may do all of need.
@@ -257,6 +263,8 @@ func (p *policy) allow(user, kind, name, action string) bool {
 		return p.may(user, Action(action), name)
 	case kind == typeRegistry && name == nameCatalog && (action == anyAction || action == actionSearch):
 		return p.mayList(user)
+	case kind == typeRegistry && name == nameMetrics && action == anyAction:
+		return p.mayOfServer(user, Metrics)
 	}
 	return false
 }

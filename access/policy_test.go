@@ -118,6 +118,28 @@ func TestRuleForCatalog(t *testing.T) {
 	}
 }
 
+func TestRuleForMetrics(t *testing.T) {
+	p, err := newPolicy(Config{Admins: []string{"root"}, Rules: []Rule{
+		{Repositories: []string{"team/**"}, Users: []string{"alice"}, Actions: []string{"pull", "metrics"}},
+		{Users: []string{"prometheus"}, Actions: []string{"metrics"}},
+		{Users: []string{"carol"}, Actions: []string{"metrics", "catalog"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]bool{"root": true, "alice": true, "prometheus": true, "carol": true, "dave": false, "": false} {
+		if got := p.allows(user, ReadMetrics()); got != want {
+			t.Errorf("%q: got %v, want %v", user, got, want)
+		}
+	}
+	if p.allows("prometheus", Repository("team/app", Pull)) || p.allows("prometheus", List()) {
+		t.Error("prometheus may do more")
+	}
+	if !p.allows("carol", List()) {
+		t.Error("carol may not ask for the list")
+	}
+}
+
 func TestNoRules(t *testing.T) {
 	open, err := newPolicy(Config{})
 	if err != nil {
@@ -126,6 +148,9 @@ func TestNoRules(t *testing.T) {
 	closed, err := newPolicy(Config{Rules: []Rule{}, Admins: []string{"root"}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !open.allows("alice", ReadMetrics()) || open.allows("", ReadMetrics()) || closed.allows("alice", ReadMetrics()) || !closed.allows("root", ReadMetrics()) {
+		t.Error("metrics are for users without rules, and else for admins")
 	}
 	for _, s := range []Scope{List(), Repository("a", Pull, Push, Delete)} {
 		if !open.allows("alice", s) || open.allows("", s) {
@@ -150,6 +175,7 @@ func TestBadRules(t *testing.T) {
 		{"names no repositories", Config{Rules: []Rule{{Users: users, Actions: []string{}}}}},
 		{"names no repositories", Config{Rules: []Rule{{Users: users, Actions: []string{"pull", "catalog"}}}}},
 		{"leave repositories out", Config{Rules: []Rule{{Repositories: all, Users: users, Actions: []string{"catalog"}}}}},
+		{"metrics and catalog is about no repository", Config{Rules: []Rule{{Repositories: all, Users: users, Actions: []string{"metrics", "catalog"}}}}},
 		{`action "write" is none of`, Config{Rules: []Rule{{Repositories: all, Users: users, Actions: []string{"write"}}}}},
 		{`no group "dev"; there are devs, ops`, Config{Groups: groups, Rules: []Rule{{Repositories: all, Groups: []string{"dev"}, Actions: pull}}}},
 		{`no group "dev"; there are none`, Config{Rules: []Rule{{Repositories: all, Groups: []string{"dev"}, Actions: pull}}}},

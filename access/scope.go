@@ -10,12 +10,13 @@ import (
 // An Action is something that a client does.
 type Action string
 
-// The actions that rules allow. All but Catalog are done with a repository.
+// The actions that rules allow. All but Catalog and Metrics are done with a repository.
 const (
 	Pull    Action = "pull"
 	Push    Action = "push"
 	Delete  Action = "delete"
 	Catalog Action = "catalog" // ask for the list of repositories, in which are those that the client may pull
+	Metrics Action = "metrics" // read the metrics of the server
 )
 
 // A Scope is some actions on one resource, in the words of the token specification of registries.
@@ -25,11 +26,12 @@ type Scope struct {
 	Actions []string `json:"actions"`
 }
 
-// In a scope, the list of repositories is a resource too.
+// In a scope, the list of repositories is a resource too, and so are the metrics.
 const (
 	typeRepository = "repository"
 	typeRegistry   = "registry"
 	nameCatalog    = "catalog"
+	nameMetrics    = "metrics"
 	anyAction      = "*"
 	actionSearch   = "search"
 )
@@ -49,6 +51,11 @@ func List() Scope { return Scope{Type: typeRegistry, Name: nameCatalog, Actions:
 // Search is the scope of searching that list, which who may ask for the list may do as well.
 func Search() Scope {
 	return Scope{Type: typeRegistry, Name: nameCatalog, Actions: []string{actionSearch}}
+}
+
+// ReadMetrics is the scope of reading the metrics of the server.
+func ReadMetrics() Scope {
+	return Scope{Type: typeRegistry, Name: nameMetrics, Actions: []string{anyAction}}
 }
 
 // String returns what stands in a challenge: repository:team/app:pull,push.

@@ -18,6 +18,8 @@ type committer struct {
 	closing chan struct{} // closed when no more transactions are taken
 	stopped chan struct{} // closed when none runs any more
 	full    bool          // whether the connection syncs at commit now
+
+	committed func(transactions int) // is told of each commit
 }
 
 // A prepared statement is nil if its query has no text, which means that there is nothing to do.
@@ -38,13 +40,14 @@ type transaction struct {
 // batch bounds the transactions of one commit, so that the first of them does not wait for long.
 const batch = 128
 
-func startCommitter(ctx context.Context, db *sql.DB, queries map[string]string) (*committer, error) {
+func startCommitter(ctx context.Context, db *sql.DB, queries map[string]string, committed func(transactions int)) (*committer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := &committer{conn: conn, stmts: make(map[string]prepared), queue: make(chan *transaction, batch),
-		closing: make(chan struct{}), stopped: make(chan struct{}), full: true}
+		closing: make(chan struct{}), stopped: make(chan struct{}), full: true,
+		committed: committed}
 	for name, q := range queries {
 		var stmt prepared
 		if q != "" {
@@ -166,7 +169,9 @@ func (c *committer) try(ctx context.Context, ts []*transaction) (spoiler int, er
 		}
 	}
 	_, err = c.stmts["commit"].ExecContext(ctx)
-	committed = err == nil
+	if committed = err == nil; committed {
+		c.committed(len(ts))
+	}
 	return -1, err
 }
 

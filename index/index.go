@@ -53,8 +53,11 @@ type Config struct {
 	Grace time.Duration `yaml:"gc_grace"`
 
 	// Observe, if set, is called before each statement or transaction with its name. An error is returned in the
-	// place of running it: measurements and injected faults hang here.
+	// place of running it: counts and injected faults of tests hang here.
 	Observe func(ctx context.Context, call string) error `yaml:"-"`
+
+	// Watcher, if set, is told of them: measurements hang here.
+	Watcher Watcher `yaml:"-"`
 }
 
 // Check looks for values that are none.
@@ -73,6 +76,7 @@ type DB struct {
 	young   *youngSessions // nil likewise
 	grace   time.Duration
 	observe func(ctx context.Context, call string) error
+	watcher Watcher
 	fence   func() error // nil if every change may be made
 }
 
@@ -80,9 +84,12 @@ type DB struct {
 // process keeps off it. A file or database that is not an index of ours is refused and left as it is. It gives up on a
 // PostgreSQL that does not answer within ten seconds. The error is one line, without a password.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
-	db := &DB{observe: cfg.Observe, grace: cmp.Or(cfg.Grace, 24*time.Hour)}
+	db := &DB{observe: cfg.Observe, watcher: cfg.Watcher, grace: cmp.Or(cfg.Grace, 24*time.Hour)}
 	if db.observe == nil {
 		db.observe = func(context.Context, string) error { return nil }
+	}
+	if db.watcher == nil {
+		db.watcher = noWatcher{}
 	}
 	database, key := cfg.choose(ctx, log)
 	at, err := locate(database)
@@ -92,7 +99,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
 	} else if err == nil {
 		db.young = newYoungSessions()
 		if db.cache, err = newCache(); err == nil {
-			db.database, err = openSQLite(ctx, at.path, log)
+			db.database, err = openSQLite(ctx, at.path, db.watcher.Committed, log)
 		}
 	}
 	if err != nil {
@@ -131,10 +138,9 @@ func (db *DB) Empty(ctx context.Context) (bool, error) {
 // ask runs a look-up when the question is asked.
 func (db *DB) ask(ctx context.Context, query string, args ...any) question {
 	return func(read func(rows) error, one bool) error {
-		if err := db.observe(ctx, query); err != nil {
-			return err
-		}
-		return db.lookUp(ctx, statement{query: query, args: args, read: read, one: one})
+		return db.watched(ctx, Statement, query, func(ctx context.Context) error {
+			return db.lookUp(ctx, statement{query: query, args: args, read: read, one: one})
+		})
 	}
 }
 
@@ -165,10 +171,7 @@ func (db *DB) note(ctx context.Context, call string, do func(*tx) error) error {
 
 // commit runs do in a transaction named call.
 func (db *DB) commit(ctx context.Context, call string, m mode, do func(*tx) error) error {
-	if err := db.observe(ctx, call); err != nil {
-		return err
-	}
-	return db.transact(ctx, m, do)
+	return db.watched(ctx, Transaction, call, func(ctx context.Context) error { return db.transact(ctx, m, do) })
 }
 
 // now is the time in the unit of the schema.

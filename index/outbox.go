@@ -91,9 +91,6 @@ func (e Entry) ref() any {
 
 // Digests returns what State would have as digests.
 func (db *DB) Digests(ctx context.Context, entries []Entry) ([]digest.Digest, error) {
-	if err := db.observe(ctx, "digests"); err != nil {
-		return nil, err
-	}
 	digests := make([]digest.Digest, len(entries))
 	var statements []statement
 	for i, e := range entries {
@@ -103,12 +100,15 @@ func (db *DB) Digests(ctx context.Context, entries []Entry) ([]digest.Digest, er
 				return err
 			}})
 	}
-	for batch := range slices.Chunk(statements, waitingMax) {
-		if err := db.lookUp(ctx, batch...); err != nil {
-			return nil, err
+	err := db.watched(ctx, Statement, "digests", func(ctx context.Context) error {
+		for batch := range slices.Chunk(statements, waitingMax) {
+			if err := db.lookUp(ctx, batch...); err != nil {
+				return err
+			}
 		}
-	}
-	return digests, nil
+		return nil
+	})
+	return digests, err
 }
 
 // scanDigest reads a digest, or none.

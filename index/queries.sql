@@ -269,6 +269,9 @@ delete from session_parts where session_id = $1
 -- name: expired-sessions
 select id, repository, size from sessions where updated_at < $1 order by updated_at limit $2
 
+-- name: backlog
+select (select count(*) from sessions), (select count(*) from outbox)
+
 -- name: post
 insert into outbox (repository, kind, ref, posted_at) values ($1, $2, $3, $4) returning id
 

@@ -33,8 +33,9 @@ type sqliteIndex struct {
 	closers []func() error // the last first
 }
 
-// openSQLite opens the file at path, or a temporary one if that is empty.
-func openSQLite(ctx context.Context, path string, log *slog.Logger) (_ database, err error) {
+// openSQLite opens the file at path, or a temporary one if that is empty. committed is told how many transactions each
+// commit had.
+func openSQLite(ctx context.Context, path string, committed func(transactions int), log *slog.Logger) (_ database, err error) {
 	x := new(sqliteIndex)
 	defer func() {
 		if err != nil {
@@ -66,7 +67,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (_ database,
 	if err != nil {
 		return nil, err
 	}
-	if x.committer, err = startCommitter(ctx, writer, queries); err != nil {
+	if x.committer, err = startCommitter(ctx, writer, queries, committed); err != nil {
 		return nil, err
 	}
 	x.onClose(x.stop)

@@ -28,6 +28,8 @@ type database interface {
 	// transact runs do in a transaction. do may run more than once.
 	transact(ctx context.Context, m mode, do func(*tx) error) error
 
+	connections() Pool
+
 	close() error
 }
 

@@ -126,6 +126,15 @@ func (y *youngSessions) ending(s Session, do func(young bool) error) error {
 	return nil
 }
 
+func (y *youngSessions) count() int {
+	if y == nil {
+		return 0
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return len(y.sessions)
+}
+
 // untouched returns up to n sessions that nothing was added to since before, oldest first.
 func (y *youngSessions) untouched(before time.Time, n int) []Session {
 	var sessions []Session

@@ -37,8 +37,9 @@ func rooms() map[string][]string {
 		"access":             {},
 		"certs":              {},
 		"server":             {"access", "registry"},
-		"cmd/parfait": {"", "flavors", "drivers", "drivers/local", "drivers/mem", "drivers/s3", "drivers/gcs", "drivers/swift", "drivers/gocloud",
-			"access", "certs", "index", "legacy", "registry", "server"},
+		"metrics":            {"drivers", "drivers/metered", "index", "registry", "server"},
+		"cmd/parfait": {"", "flavors", "drivers", "drivers/local", "drivers/mem", "drivers/metered", "drivers/s3", "drivers/gcs", "drivers/swift", "drivers/gocloud",
+			"access", "certs", "index", "legacy", "metrics", "registry", "server"},
 		"integration":         {"integration/harness"},
 		"integration/harness": {},
 		"integration/images":  {"integration/harness"},
@@ -63,6 +64,9 @@ func TestImports(t *testing.T) {
 			}
 			if path == "net/http" && slices.Contains([]string{"access", "certs", "flavors", "index", "legacy", "registry", "drivers", "drivers/local", "drivers/mem"}, room) {
 				t.Errorf("package %q knows nothing of HTTP, but imports net/http", room)
+			}
+			if strings.HasPrefix(path, "github.com/prometheus/") && room != "metrics" {
+				t.Errorf("package %q imports %s: metrics have their place in metrics", room, path)
 			}
 			if path == "database/sql" && room != "index" {
 				t.Errorf("package %q imports database/sql: queries have their place in index", room)

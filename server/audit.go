@@ -18,6 +18,7 @@ const (
 // auditActions are what clients want by a scope, in the words of the audit.
 var auditActions = map[scope]string{
 	scopePull: "pull", scopePush: "push", scopeDelete: "delete", scopeCatalog: "catalog", scopeSearch: "search", scopePage: "page",
+	scopeMetrics: "metrics",
 }
 
 // audit writes a line if a request was one that the audit tells: a push or a mount, a delete, a login that failed, or

@@ -22,6 +22,7 @@ const (
 	scopeDelete  scope = "delete"  // on the repository {name}
 	scopeCatalog scope = "catalog" // on the registry
 	scopeSearch  scope = "search"  // on the registry
+	scopeMetrics scope = "metrics" // of the server
 )
 
 // needs returns what a client has to be allowed to do for a request with this scope.
@@ -40,6 +41,7 @@ var needs = map[scope]access.Scope{
 	scopeDelete:  access.Repository("", access.Delete),
 	scopeCatalog: access.List(),
 	scopeSearch:  access.Search(),
+	scopeMetrics: access.ReadMetrics(),
 }
 
 // authorize lets a request pass to its route, or says what its client lacks. It decides by names alone, before anything

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -81,6 +82,13 @@ type Config struct {
 	// Audit gets a line for each push, delete, login that failed and request that was denied. Nil is no audit. The command
 	// sets it.
 	Audit *slog.Logger `yaml:"-"`
+
+	// Measure, unless it is nil, is called once for each pattern of paths, and with "" for paths that match none. What it
+	// returns is called at the end of each such request, by many goroutines at the same time. The command sets it.
+	Measure func(pattern string) func(Request) `yaml:"-"`
+
+	// Metrics answers GET /metrics. Nil is no such path. The command sets it.
+	Metrics http.Handler `yaml:"-"`
 }
 
 // WithDefaults returns c with the defaults in the place of zero values.

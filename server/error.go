@@ -97,6 +97,7 @@ func (s *Server) writeError(w *response, r *http.Request, err error) {
 		w.err = err // for the access log
 	}
 	if w.status != 0 {
+		w.cut = true
 		panic(http.ErrAbortHandler) // cuts the connection, so that the client does not take a part for the whole
 	}
 	h := w.Header()

@@ -238,7 +238,7 @@ func TestIssuedTokenMatrix(t *testing.T) {
 		}
 		return m.get(user, query.Encode()).header()
 	}
-	everything := append(everywhere(all, "alice", "shared", "public", "secret"), access.List())
+	everything := append(everywhere(all, "alice", "shared", "public", "secret"), access.List(), access.ReadMetrics())
 	for _, who := range []visitor{
 		{name: "nobody", may: map[string]string{"public": "pull"}},
 		{name: "nobody with a token", header: ask("", everything...), token: true, may: map[string]string{"public": "pull"}},
@@ -247,7 +247,7 @@ func TestIssuedTokenMatrix(t *testing.T) {
 			may: map[string]string{"alice": "pull push delete", "shared": "pull", "public": "pull"}},
 		{name: "alice with a token for one place", header: ask("alice", everywhere(all[:1], "alice")...), token: true, may: map[string]string{"alice": "pull"}},
 		{name: "bob", header: ask("bob", everything...), token: true, lists: true, may: map[string]string{"shared": "pull", "public": "pull"}},
-		{name: "root", header: ask("root", everything...), token: true, lists: true, may: map[string]string{
+		{name: "root", header: ask("root", everything...), token: true, lists: true, reads: true, may: map[string]string{
 			"alice": "pull push delete", "shared": "pull push delete", "public": "pull push delete", "secret": "pull push delete"}},
 		{name: "alice with her password", header: as("alice"), user: true, lists: true,
 			may: map[string]string{"alice": "pull push delete", "shared": "pull", "public": "pull"}},

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ var visits = map[string]visit{
 	"GET /":            {200, 200},
 	"GET /healthz":     {200, 200},
 	"GET /readyz":      {200, 200},
+	"GET /metrics":     {200, 200},
 	"GET /_ping":       {200, 200},
 	"GET /v1/_ping":    {200, 200},
 	"GET /v1/search":   {200, 200},
@@ -58,6 +60,7 @@ type visitor struct {
 	user   bool              // it has shown a password: what it may not do is a 403
 	token  bool              // it has shown a token
 	lists  bool              // it may ask for the list of repositories
+	reads  bool              // it may read the metrics
 	may    map[string]string // the scopes that it has in each place
 }
 
@@ -73,6 +76,8 @@ func (v visitor) refused(s scope, place string) int {
 		may = v.user || v.token
 	case scopeCatalog, scopeSearch:
 		may = v.lists
+	case scopeMetrics:
+		may = v.reads
 	default:
 		may = slices.Contains(strings.Fields(v.may[place]), string(s))
 	}
@@ -113,7 +118,7 @@ type matrix struct {
 }
 
 func newMatrix(t *testing.T) *matrix {
-	h := open(t, mem.New(), Config{})
+	h := open(t, mem.New(), Config{Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	m := &matrix{house: h}
 	for _, place := range []string{"alice", "shared", "public", "secret"} {
 		_, _, layer := h.pushImage(place+"/app", "v1", "layer")
@@ -178,6 +183,7 @@ func (m *matrix) checkRefusal(t *testing.T, a answer, status int, method string,
 		scopePush:    `,"detail":[{"Type":"repository","Class":"","Name":"REPO","Action":"pull"},{"Type":"repository","Class":"","Name":"REPO","Action":"push"}]`,
 		scopeDelete:  `,"detail":[{"Type":"repository","Class":"","Name":"REPO","Action":"delete"}]`,
 		scopeCatalog: `,"detail":[{"Type":"registry","Class":"","Name":"catalog","Action":"*"}]`,
+		scopeMetrics: `,"detail":[{"Type":"registry","Class":"","Name":"metrics","Action":"*"}]`,
 	}[rt.scope]
 	challenge := m.challenge(rt.scope, repo, fault)
 	body := `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"` + detail + `}]}` + "\n"
@@ -194,7 +200,7 @@ func (m *matrix) checkRefusal(t *testing.T, a answer, status int, method string,
 	if a.status != status || a.header.Get("WWW-Authenticate") != challenge || a.body != body {
 		t.Errorf("got %d, challenge %q, %s, want %d, challenge %q, %s", a.status, a.header.Get("WWW-Authenticate"), a.body, status, challenge, body)
 	}
-	want := []string{"Content-Length", "Content-Type", "Date", "X-Content-Type-Options"}
+	want := []string{"Content-Length", "Content-Type", "Date", "X-Content-Type-Options", "X-Request-Id"}
 	if strings.HasPrefix(rt.pattern, "/v2") {
 		want = append(want, "Docker-Distribution-Api-Version")
 	}
@@ -222,7 +228,7 @@ func TestPasswordMatrix(t *testing.T) {
 		{name: "empty credentials", header: []string{"Authorization", basic("", "")}, may: map[string]string{"public": "pull"}},
 		{name: "alice", header: as("alice"), user: true, lists: true, may: map[string]string{"alice": all, "shared": "pull", "public": "pull"}},
 		{name: "bob", header: as("bob"), user: true, lists: true, may: map[string]string{"shared": "pull", "public": "pull"}},
-		{name: "root", header: as("root"), user: true, lists: true, may: map[string]string{"alice": all, "shared": all, "public": all, "secret": all}},
+		{name: "root", header: as("root"), user: true, lists: true, reads: true, may: map[string]string{"alice": all, "shared": all, "public": all, "secret": all}},
 		{name: "wrong password", header: []string{"Authorization", basic("alice", "bob's secret")}, wrong: true},
 		{name: "unknown user", header: []string{"Authorization", basic("eve", "eve's secret")}, wrong: true},
 		{name: "empty password", header: []string{"Authorization", basic("alice", "")}, wrong: true},
@@ -235,11 +241,13 @@ func TestPasswordMatrix(t *testing.T) {
 	}
 }
 
-// TestCatalogRuleMatrix has users of whom not all may ask for the list.
-func TestCatalogRuleMatrix(t *testing.T) {
+// TestServerRuleMatrix has users of whom not all may ask for the list, or read the metrics.
+func TestServerRuleMatrix(t *testing.T) {
 	m := newMatrix(t)
-	m.lock(access.Config{Rules: []access.Rule{{Users: []string{"alice"}, Actions: []string{"catalog"}}}}, "alice", "bob")
+	m.lock(access.Config{Rules: []access.Rule{{Users: []string{"alice"}, Actions: []string{"catalog"}}, {Users: []string{"bob"}, Actions: []string{"metrics"}}}},
+		"alice", "bob")
 	m.challenge = func(scope, string, string) string { return `Basic realm="` + realm + `"` }
 	m.visit(t, visitor{name: "alice", header: as("alice"), user: true, lists: true})
-	m.visit(t, visitor{name: "bob", header: as("bob"), user: true})
+	m.visit(t, visitor{name: "bob", header: as("bob"), user: true, reads: true})
+	m.visit(t, visitor{name: "nobody"})
 }

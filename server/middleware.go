@@ -34,6 +34,11 @@ type response struct {
 	bytes  int64         // of the body
 	err    error         // why the request failed, unless that is in the log already
 	gone   bool          // the client left before it had its answer
+	cut    bool          // the answer was broken off
+
+	endpoint   *endpoint // nil if the path has none, or was not looked at
+	repository string    // in the path
+	received   int64     // bytes of the body of the request
 }
 
 // wrap returns w as a response.
@@ -103,26 +108,10 @@ func (w *response) failed(err error) error {
 // Unwrap is for [http.ResponseController].
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// logAccess logs one line for each request when it is over.
-func (s *Server) logAccess(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rw := wrap(w)
-		if !s.log.Enabled(r.Context(), slog.LevelInfo) {
-			next.ServeHTTP(rw, r)
-			return
-		}
-		defer s.logRequest(rw, r, time.Now()) // also when a panic cuts the connection
-		next.ServeHTTP(rw, r)
-	})
-}
-
-func (s *Server) logRequest(w *response, r *http.Request, start time.Time) {
-	status := w.status
-	switch {
-	case w.gone:
-		status = statusClientGone
-	case status == 0:
-		status = http.StatusOK
+// logRequest logs the one line of a request that is over.
+func (s *Server) logRequest(w *response, r *http.Request, status int, took time.Duration) {
+	if !s.log.Enabled(r.Context(), slog.LevelInfo) {
+		return
 	}
 	attrs := make([]slog.Attr, 0, 9)
 	attrs = append(attrs,
@@ -130,7 +119,7 @@ func (s *Server) logRequest(w *response, r *http.Request, start time.Time) {
 		slog.String("path", clip(r.URL.Path)),
 		slog.Int("status", status),
 		slog.Int64("bytes", w.bytes),
-		slog.Duration("duration", time.Since(start)),
+		slog.Duration("duration", took),
 		slog.String("remote", w.remote(r)),
 		slog.String("user_agent", clip(r.UserAgent())),
 	)

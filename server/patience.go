@@ -28,6 +28,7 @@ type patientBody struct {
 	timer *time.Timer // ends the wait; nil before the first read
 	late  atomic.Bool // it has
 	over  bool        // there is nothing left to read
+	read  int64       // bytes
 }
 
 // bePatient bounds how long the body of a request may take. Call leave when it is read no more, and before an answer is
@@ -38,6 +39,7 @@ func (s *Server) bePatient(w http.ResponseWriter, r *http.Request) (leave func()
 	r.Body = b
 	return func() {
 		r.Body = own
+		wrap(w).received = b.read
 		b.leave()
 	}
 }
@@ -63,6 +65,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	b.timer.Stop()
 	b.left = min(b.most, b.left-time.Since(start)+time.Duration(n)*b.perByte)
 	b.over = err != nil
+	b.read += int64(n)
 	if err != nil && err != io.EOF && b.late.Load() {
 		err = &registry.Error{Code: registry.BlobUploadInvalid, Message: "the body came too slowly", Err: errSlow}
 	}

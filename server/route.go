@@ -80,6 +80,9 @@ func (s *Server) routes() []route {
 			route{"POST", tokenPath, scopeNone, s.postToken, true},
 			route{"GET", tokenPath + "/jwks.json", scopeNone, s.jwks, true})
 	}
+	if s.cfg.Metrics != nil {
+		table = append(table, route{"GET", "/metrics", scopeMetrics, s.metrics, true})
+	}
 	if s.cfg.searchable() {
 		table = append(table, route{"GET", "/v1/search", scopeSearch, s.search, false})
 	}
@@ -89,7 +92,8 @@ func (s *Server) routes() []route {
 // A router finds the endpoint of a path.
 type router struct {
 	literal map[string]*endpoint
-	named   []*endpoint // those with {name...}
+	named   []*endpoint   // those with {name...}
+	measure func(Request) // is told of requests that have no endpoint; may be nil
 }
 
 // An endpoint is one pattern with the routes of all its methods.
@@ -100,15 +104,21 @@ type endpoint struct {
 	param   string // the parameter in the last component; "" if there is none
 	routes  []route
 	allow   string // for the Allow header
+
+	measure func(Request) // is told of its requests; may be nil
 }
 
-func newRouter(table []route) router {
-	rt := router{literal: make(map[string]*endpoint)}
+// newRouter makes a router. measure, unless it is nil, is as in [Config].
+func newRouter(table []route, measure func(pattern string) func(Request)) router {
+	if measure == nil {
+		measure = func(string) func(Request) { return nil }
+	}
+	rt := router{literal: make(map[string]*endpoint), measure: measure("")}
 	all := make(map[string]*endpoint)
 	for _, r := range table {
 		e := all[r.pattern]
 		if e == nil {
-			e = &endpoint{pattern: r.pattern}
+			e = &endpoint{pattern: r.pattern, measure: measure(r.pattern)}
 			all[r.pattern] = e
 			if prefix, rest, ok := strings.Cut(r.pattern, "{name...}"); ok {
 				e.prefix = prefix
@@ -192,6 +202,7 @@ func (s *Server) serve(w *response, r *http.Request) error {
 	if e == nil {
 		return notFound(path)
 	}
+	w.endpoint, w.repository = e, name
 	rt := e.route(r.Method)
 	if rt == nil {
 		w.Header().Set("Allow", e.allow)

@@ -1,5 +1,5 @@
 // Package server answers HTTP: the OCI distribution API under /v2/, what today's clients still ask of the API before
-// it under /v1/, a page for people at /, and /healthz and /readyz for whoever runs it.
+// it under /v1/, a page for people at /, and /healthz, /readyz and /metrics for whoever runs it.
 //
 // [New] makes a [Server] over a registry; it is an [net/http.Handler]. A handler parses names, references, digests and
 // ranges into types, calls package registry once and writes the answer; an error goes back to one place that knows
@@ -67,7 +67,7 @@ func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slo
 	}
 	s.trusted, _ = parseProxies(cfg.TrustedProxies) // Config.Check tells mistakes
 	s.limits = newLimits(s.cfg, before)
-	s.router = newRouter(s.routes())
+	s.router = newRouter(s.routes(), s.cfg.Measure)
 	s.handler = chain(http.HandlerFunc(s.dispatch), s.middleware()...)
 	return s
 }
@@ -75,7 +75,7 @@ func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slo
 // middleware lists what every request passes, outermost first. What is off costs nothing.
 func (s *Server) middleware() []middleware {
 	all := []middleware{
-		s.logAccess, // sees how every request ended
+		s.account, // sees how every request ended
 		s.recoverPanics,
 		s.readProxies,
 		setCommonHeaders,

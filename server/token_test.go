@@ -90,6 +90,7 @@ func bearerChallenge(s scope, repo, fault string) string {
 	if scope := map[scope]string{
 		scopePull: "repository:" + repo + ":pull", scopePush: "repository:" + repo + ":pull,push", scopeDelete: "repository:" + repo + ":delete",
 		scopeCatalog: "registry:catalog:*", scopeSearch: "registry:catalog:search",
+		scopeMetrics: "registry:metrics:*",
 	}[s]; scope != "" {
 		challenge += `,scope="` + scope + `"`
 	}
@@ -127,6 +128,7 @@ func TestTokenMatrix(t *testing.T) {
 		{name: "a token for everything there", header: n.token("alice", audience, soon, everywhere([]access.Action{"*"}, "alice")...), token: true,
 			may: map[string]string{"alice": "pull push delete"}},
 		{name: "a token for lists", header: n.token("", audience, soon, access.List()), token: true, lists: true},
+		{name: "a token for metrics", header: n.token("", audience, soon, access.ReadMetrics()), token: true, reads: true},
 		{name: "a token for nothing", header: n.token("root", audience, soon), token: true},
 		{name: "a token for something else", header: n.token("alice", audience, soon, access.Scope{Type: "registry", Name: "alice/app", Actions: []string{"pull"}}), token: true},
 		{name: "expired token", header: n.token("alice", audience, past, alice...), wrong: true},

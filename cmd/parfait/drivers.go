@@ -20,6 +20,7 @@ import (
 
 // A backEnd is a driver that a flavor can choose with the key storage.
 type backEnd struct {
+	name   string
 	config any // where the flavor's keys go, a pointer to a struct; nil if it has none
 
 	// open and index are to be called when config is filled. index says where the index is if the flavor does not; "" is
@@ -148,6 +149,7 @@ func pick(ends map[string]backEnd, name string) (backEnd, error) {
 		name = canonical
 	}
 	if end, ok := ends[name]; ok {
+		end.name = name
 		return end, nil
 	}
 	if instead, ok := successors()[name]; ok {

@@ -51,10 +51,13 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	log, level := s.adjustableLogger(stderr)
+	watch := s.newInstruments()
+	watch.watchIndex(&s.index)
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {
 		return err
 	}
+	store = watch.watchStore(store)
 	defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
 	guard, err := access.Open(ctx, s.access, db, log)
 	if err != nil {
@@ -71,6 +74,7 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	}
 	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
 	s.server.Version, s.server.Audit = buildVersion(), audit
+	watch.watchRequests(&s.server, log)
 	cfg := s.server.WithDefaults()
 	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
 	reg, err := registry.Open(background, s.registry, store, db, log)
@@ -83,10 +87,16 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 		return fmt.Errorf("http_addr: %w", err)
 	}
 	defer listener.Close()
+	stopDebug, err := s.debug.listen(ctx, s.debug.handler(reg.Check, cfg.Metrics), log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, failed(stopDebug())) }()
 
 	tune()
 	live := &service{settings: s, again: again, keys: db, registry: reg, log: log, level: level}
 	live.handler.Store(server.New(cfg, reg, guard, log))
+	watch.read(store, db, reg, live.handler.Load(), log)
 	web := newWeb(cfg, live, encryption, log)
 	ended := make(chan error, 1)
 	go func() { ended <- listenOn(web, listener) }()

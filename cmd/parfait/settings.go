@@ -21,6 +21,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -31,12 +32,14 @@ type options struct{ file, flavor string }
 // settings are a flavor, read.
 type settings struct {
 	process  processConfig
+	debug    debugConfig
 	audit    auditConfig
 	server   server.Config
 	certs    certs.Config
 	access   access.Config
 	registry registry.Config
 	index    index.Config
+	metrics  metrics.Config
 	ends     map[string]backEnd
 
 	end      backEnd // the one that the flavor chooses
@@ -114,7 +117,7 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	default:
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
-	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.checkUsersOfCertificates())
+	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.debug.check(), s.checkUsersOfCertificates())
 }
 
 // checkUsersOfCertificates reports that users are to be told by certificates that nobody checks.
@@ -128,7 +131,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index}
+	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics}
 	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
 		if config := s.ends[name].config; config != nil {
 			all = append(all, config)

@@ -45,28 +45,23 @@ var (
 	_ drivers.Stager             = capable{}
 )
 
-func (c capable) SignURL(ctx context.Context, method, key string, ttl time.Duration) (string, error) {
+func (c capable) SignURL(ctx context.Context, method, key string, ttl time.Duration) (u string, err error) {
 	next, _ := drivers.As[drivers.URLSigner](c.d.next)
-	start := time.Now()
-	u, err := next.SignURL(ctx, method, key, ttl)
-	c.d.call(OpSign, start, err)
+	err = c.d.once(ctx, OpSign, key, func(ctx context.Context) (err error) {
+		u, err = next.SignURL(ctx, method, key, ttl)
+		return err
+	})
 	return u, err
 }
 
 func (c capable) Compose(ctx context.Context, dst string, srcs ...string) error {
 	next, _ := drivers.As[drivers.Composer](c.d.next)
-	start := time.Now()
-	err := next.Compose(ctx, dst, srcs...)
-	c.d.call(OpCompose, start, err)
-	return err
+	return c.d.once(ctx, OpCompose, dst, func(ctx context.Context) error { return next.Compose(ctx, dst, srcs...) })
 }
 
 func (c capable) DeleteAll(ctx context.Context, keys ...string) error {
 	next, _ := drivers.As[drivers.BatchDeleter](c.d.next)
-	start := time.Now()
-	err := next.DeleteAll(ctx, keys...)
-	c.d.call(OpDeleteAll, start, err)
-	return err
+	return c.d.once(ctx, OpDeleteAll, first(keys), func(ctx context.Context) error { return next.DeleteAll(ctx, keys...) })
 }
 
 func (c capable) CreateNew(ctx context.Context, key string) (drivers.Writer, error) {
@@ -81,16 +76,18 @@ func (c capable) Stage(ctx context.Context, key string) (drivers.Writer, error) 
 
 func (c capable) Unstage(ctx context.Context, key string) error {
 	next, _ := drivers.As[drivers.Stager](c.d.next)
-	start := time.Now()
-	err := next.Unstage(ctx, key)
-	c.d.call(OpUnstage, start, err)
-	return err
+	return c.d.once(ctx, OpUnstage, key, func(ctx context.Context) error { return next.Unstage(ctx, key) })
 }
 
 func (c capable) Sync(ctx context.Context) error {
 	next, _ := drivers.As[drivers.Stager](c.d.next)
-	start := time.Now()
-	err := next.Sync(ctx)
-	c.d.call(OpSync, start, err)
-	return err
+	return c.d.once(ctx, OpSync, "", func(ctx context.Context) error { return next.Sync(ctx) })
+}
+
+// first is the key that stands for many.
+func first(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
 }

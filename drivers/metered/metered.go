@@ -34,6 +34,11 @@ const (
 	OpSync      = "sync"
 )
 
+// Ops are all of them.
+func Ops() []string {
+	return []string{OpOpen, OpCreate, OpStat, OpList, OpDelete, OpSign, OpCompose, OpDeleteAll, OpCreateNew, OpStage, OpUnstage, OpSync}
+}
+
 // A Count is what one operation has come to.
 type Count struct {
 	Calls int64
@@ -75,8 +80,9 @@ func (c Counts) Sub(earlier Counts) Counts {
 
 // A Driver counts and passes on. Find it under other wrappers with drivers.As[*metered.Driver].
 type Driver struct {
-	next   drivers.Driver
-	meters map[string]*meter // never changed
+	next    drivers.Driver
+	meters  map[string]*meter // never changed
+	watcher Watcher
 }
 
 // A meter is a Count that many may count into.
@@ -86,9 +92,8 @@ type meter struct {
 
 // New returns a driver that counts what is asked of next.
 func New(next drivers.Driver) *Driver {
-	d := &Driver{next: next, meters: make(map[string]*meter)}
-	for _, op := range []string{OpOpen, OpCreate, OpStat, OpList, OpDelete, OpSign, OpCompose, OpDeleteAll, OpCreateNew,
-		OpStage, OpUnstage, OpSync} {
+	d := &Driver{next: next, meters: make(map[string]*meter), watcher: noWatcher{}}
+	for _, op := range Ops() {
 		d.meters[op] = new(meter)
 	}
 	return d
@@ -104,27 +109,61 @@ func (d *Driver) Counts() Counts {
 	return counts
 }
 
-// call counts a call of op that began at start and ended with err, unless it goes on with a reader or a writer.
-func (d *Driver) call(op string, start time.Time, err error) *call {
-	c := &call{meter: d.meters[op]}
-	c.calls.Add(1)
-	c.step(start, err)
-	return c
-}
-
 // A call is one call of an operation, which may take several steps and fails at most once.
 type call struct {
 	*meter
-	failed bool
+	d    *Driver
+	ctx  context.Context // of the watcher
+	op   string
+	done Done
+	over bool
+}
+
+// begin counts a call of op. The context is for the driver below.
+func (d *Driver) begin(ctx context.Context, op, key string) (*call, context.Context) {
+	c := &call{meter: d.meters[op], d: d, op: op}
+	c.calls.Add(1)
+	c.ctx = d.watcher.Begin(ctx, op, key)
+	return c, c.ctx
 }
 
 // step counts a step of the call that began at start and ended with err.
 func (c *call) step(start time.Time, err error) {
-	c.nanos.Add(int64(time.Since(start)))
-	if !c.failed && failed(err) {
-		c.failed = true
+	took := time.Since(start)
+	c.nanos.Add(int64(took))
+	c.done.Time += took
+	if c.done.Err == nil && failed(err) {
+		c.done.Err = err
 		c.errors.Add(1)
 	}
+}
+
+func (c *call) read(n int64) {
+	c.bytesOut.Add(n)
+	c.done.BytesOut += n
+}
+
+func (c *call) written(n int64) {
+	c.bytesIn.Add(n)
+	c.done.BytesIn += n
+}
+
+// end is called when the call is over, and perhaps once more.
+func (c *call) end() {
+	if !c.over {
+		c.over = true
+		c.d.watcher.End(c.ctx, c.op, c.done)
+	}
+}
+
+// once counts a call of one step.
+func (d *Driver) once(ctx context.Context, op, key string, do func(context.Context) error) error {
+	c, ctx := d.begin(ctx, op, key)
+	defer c.end()
+	start := time.Now()
+	err := do(ctx)
+	c.step(start, err)
+	return err
 }
 
 // failed reports whether err is the back end's fault.
@@ -146,16 +185,19 @@ func (d *Driver) Unwrap() drivers.Driver { return d.next }
 // Open implements [drivers.Driver]. A file is passed on as it is, so that it can be sent with sendfile(2); the bytes
 // that are left in it count at once.
 func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	c, ctx := d.begin(ctx, OpOpen, key)
 	start := time.Now()
 	r, err := d.next.Open(ctx, key, off, n)
-	c := d.call(OpOpen, start, err)
+	c.step(start, err)
 	if err != nil {
+		c.end()
 		return nil, err
 	}
 	if f, ok := r.(*os.File); ok {
 		if info, err := f.Stat(); err == nil {
-			c.bytesOut.Add(info.Size() - off)
+			c.read(info.Size() - off)
 		}
+		c.end()
 		return f, nil
 	}
 	return &reader{r, c}, nil
@@ -169,9 +211,15 @@ type reader struct {
 func (r *reader) Read(p []byte) (int, error) {
 	start := time.Now()
 	n, err := r.ReadCloser.Read(p)
-	r.call.bytesOut.Add(int64(n))
+	r.call.read(int64(n))
 	r.call.step(start, err)
 	return n, err
+}
+
+func (r *reader) Close() error {
+	err := r.ReadCloser.Close()
+	r.call.end()
+	return err
 }
 
 // Create implements [drivers.Driver].
@@ -181,10 +229,12 @@ func (d *Driver) Create(ctx context.Context, key string) (drivers.Writer, error)
 
 func (d *Driver) writer(op string, ctx context.Context, key string,
 	create func(context.Context, string) (drivers.Writer, error)) (drivers.Writer, error) {
+	c, ctx := d.begin(ctx, op, key)
 	start := time.Now()
 	w, err := create(ctx, key)
-	c := d.call(op, start, err)
+	c.step(start, err)
 	if err != nil {
+		c.end()
 		return nil, err
 	}
 	return &writer{w, c}, nil
@@ -198,7 +248,7 @@ type writer struct {
 func (w *writer) Write(p []byte) (int, error) {
 	start := time.Now()
 	n, err := w.Writer.Write(p)
-	w.call.bytesIn.Add(int64(n))
+	w.call.written(int64(n))
 	w.call.step(start, err)
 	return n, err
 }
@@ -207,22 +257,31 @@ func (w *writer) Commit() error {
 	start := time.Now()
 	err := w.Writer.Commit()
 	w.call.step(start, err)
+	w.call.end()
+	return err
+}
+
+func (w *writer) Close() error {
+	err := w.Writer.Close()
+	w.call.end()
 	return err
 }
 
 // Stat implements [drivers.Driver].
-func (d *Driver) Stat(ctx context.Context, key string) (drivers.Object, error) {
-	start := time.Now()
-	o, err := d.next.Stat(ctx, key)
-	d.call(OpStat, start, err)
+func (d *Driver) Stat(ctx context.Context, key string) (o drivers.Object, err error) {
+	err = d.once(ctx, OpStat, key, func(ctx context.Context) (err error) {
+		o, err = d.next.Stat(ctx, key)
+		return err
+	})
 	return o, err
 }
 
 // List implements [drivers.Driver]. One call is counted, however many pages it takes.
 func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[drivers.Object, error] {
 	return func(yield func(drivers.Object, error) bool) {
+		c, ctx := d.begin(ctx, OpList, prefix)
+		defer c.end()
 		start := time.Now()
-		c := d.call(OpList, start, nil)
 		for o, err := range d.next.List(ctx, prefix, after) {
 			c.step(start, err)
 			if !yield(o, err) {
@@ -236,8 +295,5 @@ func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[drive
 
 // Delete implements [drivers.Driver].
 func (d *Driver) Delete(ctx context.Context, key string) error {
-	start := time.Now()
-	err := d.next.Delete(ctx, key)
-	d.call(OpDelete, start, err)
-	return err
+	return d.once(ctx, OpDelete, key, func(ctx context.Context) error { return d.next.Delete(ctx, key) })
 }

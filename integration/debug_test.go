@@ -1,0 +1,72 @@
+package integration
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/parfait-registry/parfait/integration/harness"
+)
+
+// freeAddr is an address of the loopback interface where nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// visit gets a page.
+func visit(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// TestDebug starts the server with the variables of registry:2, and looks into it.
+func TestDebug(t *testing.T) {
+	addr := freeAddr(t)
+	s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_HTTP_DEBUG_ADDR=" + addr,
+		"REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED=true", "REGISTRY_HTTP_DEBUG_PROMETHEUS_PATH=/prom"}})
+	for path, want := range map[string]string{
+		"/debug/pprof/":                  "goroutine",
+		"/debug/pprof/goroutine?debug=1": "goroutine profile: total",
+		"/debug/pprof/heap":              "\x1f\x8b", // gzip
+		"/debug/pprof/profile?seconds=1": "\x1f\x8b",
+		"/debug/pprof/trace?seconds=1":   "go 1.",
+		"/debug/pprof/cmdline":           "serve",
+		"/debug/vars":                    `"memstats"`,
+		"/debug/health":                  "{}",
+		"/prom":                          "parfait_build_info{",
+	} {
+		if status, body := visit(t, "http://"+addr+path); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: got %d %.200q", path, status, body)
+		}
+	}
+	if status, _ := visit(t, "http://"+addr+"/metrics"); status != 404 {
+		t.Errorf("/metrics: got %d: it is somewhere else", status)
+	}
+	_, vars := visit(t, "http://"+addr+"/debug/vars")
+	if !json.Valid([]byte(vars)) {
+		t.Errorf("no JSON: %.200q", vars)
+	}
+	for _, path := range []string{"/debug/pprof/", "/debug/vars", "/debug/health", "/prom"} {
+		if status, _ := visit(t, s.URL+path); status != 404 {
+			t.Errorf("%s is on the address of clients: got %d", path, status)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"net/http"
+	"time"
+)
+
+// A Request is what there is to say of a request when it is over.
+type Request struct {
+	Method     string
+	Repository string // as the client wrote it; empty if the path has none
+	Status     int    // 499 if the client left before it had its answer
+	Cut        bool   // the answer failed after its first byte, and was broken off
+	In, Out    int64  // bytes of the bodies
+	Duration   time.Duration
+}
+
+// account tells of each request when it is over: the log, and who measures.
+func (s *Server) account(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rw := wrap(w)
+		defer s.tell(rw, r, time.Now()) // also when a panic cuts the connection
+		next.ServeHTTP(rw, r)
+	})
+}
+
+func (s *Server) tell(w *response, r *http.Request, start time.Time) {
+	took := time.Since(start)
+	status := w.status
+	switch {
+	case w.gone:
+		status = statusClientGone
+	case status == 0:
+		status = http.StatusOK
+	}
+	s.logRequest(w, r, status, took)
+	measure := s.router.measure
+	if w.endpoint != nil {
+		measure = w.endpoint.measure
+	}
+	if measure != nil {
+		measure(Request{Method: r.Method, Repository: w.repository, Status: status, Cut: w.cut, In: w.received, Out: w.bytes, Duration: took})
+	}
+}
+
+// InFlight returns how many requests are under way.
+func (s *Server) InFlight() int64 { return s.inFlight.Load() }
+
+// metrics answers with the metrics of whoever measures.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	s.cfg.Metrics.ServeHTTP(w, r)
+	return nil
+}
