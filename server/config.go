@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/parfait-registry/parfait/registry"
 )
 
 // Config says how the registry looks from outside. The zero value of a field means its default.
@@ -81,6 +83,9 @@ type Config struct {
 	// Audit gets a line for each push, delete, login that failed and request that was denied. Nil is no audit. The command
 	// sets it.
 	Audit *slog.Logger `yaml:"-"`
+
+	// Witness is told what clients do. Nil is nobody. The command sets it.
+	Witness registry.Witness `yaml:"-"`
 }
 
 // WithDefaults returns c with the defaults in the place of zero values.

@@ -19,6 +19,7 @@ import (
 	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/local"
+	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
@@ -37,6 +38,7 @@ type settings struct {
 	access   access.Config
 	registry registry.Config
 	index    index.Config
+	events   eventsConfig
 	ends     map[string]backEnd
 
 	end      backEnd // the one that the flavor chooses
@@ -51,6 +53,11 @@ type processConfig struct {
 	LogLevel string `yaml:"loglevel"`
 	// LogFormat is text or json. Default text on a terminal, else json.
 	LogFormat string `yaml:"log_format"`
+}
+
+// eventsConfig has the group of the events.
+type eventsConfig struct {
+	Notifications events.Config `yaml:"notifications"`
 }
 
 // openFile reads the configuration file.
@@ -114,7 +121,7 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	default:
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
-	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.checkUsersOfCertificates())
+	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.events.Notifications.Check(), s.checkUsersOfCertificates())
 }
 
 // checkUsersOfCertificates reports that users are to be told by certificates that nobody checks.
@@ -128,7 +135,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index}
+	all := []any{&s.process, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.events}
 	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
 		if config := s.ends[name].config; config != nil {
 			all = append(all, config)
