@@ -33,6 +33,7 @@ type field struct {
 	reflect.Value
 	bytes, secret bool
 	texts         bool // a list, for which one text alone will do
+	alone         bool // gets what is no group in the place of its struct
 	twin          bool // of a secret: the key names a file that holds it
 }
 
@@ -46,9 +47,9 @@ func fieldsOf(targets []reflect.Value) map[string][]field {
 				continue
 			}
 			kind := tag.Tag.Get("flavor")
-			f := field{Value: v, bytes: kind == "bytes", secret: kind == "secret", texts: kind == "texts"}
+			f := field{Value: v, bytes: kind == "bytes", secret: kind == "secret", texts: kind == "texts", alone: kind == "alone"}
 			fields[key] = append(fields[key], f)
-			if f.secret {
+			if f.secret && v.Kind() == reflect.String {
 				f.twin = true
 				fields[key+twinSuffix] = append(fields[key+twinSuffix], f)
 			}
@@ -158,16 +159,33 @@ func (d *decoder) obsoleteWithin(group string) bool {
 	return false
 }
 
-// structs decodes a value that has to be a group into structs.
+// structs decodes a value that has to be a group, or to do for one, into structs.
 func (d *decoder) structs(key string, targets []reflect.Value, v value) {
-	v, err := v.read()
+	typed, err := v.read()
+	alone := alonesOf(targets)
 	switch {
-	case err == nil && v.text == "" && v.kind <= scalar: // null
-	case err == nil && v.kind == group:
-		d.group(key+".", v.group, targets)
+	case err == nil && typed.text == "" && typed.kind <= scalar: // null
+	case err == nil && typed.kind == group:
+		d.group(key+".", typed.group, targets)
+	case len(alone) > 0 && typed.kind != list:
+		for _, dst := range alone {
+			d.assign(key, dst, v)
+		}
 	default:
-		d.mismatch(key, "a group of keys", v, field{}, err)
+		d.mismatch(key, "a group of keys", typed, field{}, err)
 	}
+}
+
+// alonesOf lists the fields of structs that get what is no group.
+func alonesOf(targets []reflect.Value) (alone []field) {
+	for _, fields := range fieldsOf(targets) {
+		for _, f := range fields {
+			if f.alone {
+				alone = append(alone, f)
+			}
+		}
+	}
+	return alone
 }
 
 // assign decodes a value into one field. Null and empty text leave it as it is.
@@ -210,7 +228,7 @@ func (d *decoder) slice(key string, dst field, v value) {
 			continue // a list may name a variable that is not set
 		}
 		elem := reflect.New(dst.Type().Elem()).Elem()
-		d.assign(key, field{Value: elem}, item)
+		d.assign(key, field{Value: elem, secret: dst.secret}, item)
 		dst.Set(reflect.Append(dst.Value, elem))
 	}
 }
@@ -219,7 +237,7 @@ func (d *decoder) table(key string, dst field, v value) {
 	dst.Set(reflect.MakeMap(dst.Type()))
 	for _, e := range v.group {
 		elem := reflect.New(dst.Type().Elem()).Elem()
-		d.assign(key+"."+e.key, field{Value: elem}, e.value)
+		d.assign(key+"."+e.key, field{Value: elem, secret: dst.secret, texts: elem.Kind() == reflect.Slice}, e.value)
 		dst.SetMapIndex(reflect.ValueOf(e.key).Convert(dst.Type().Key()), elem)
 	}
 }
@@ -254,7 +272,7 @@ func (d *decoder) mismatch(key, want string, v value, dst field, err error) {
 	case v.kind == group:
 		found = ", found a group of keys"
 	case !dst.secret && !looksSecret(key):
-		found = fmt.Sprintf(", found %q", maskText(v.text))
+		found = fmt.Sprintf(", found %q", Mask(v.text))
 	}
 	if n := len(v.vars); n > 0 && v.set {
 		found += " in $" + v.vars[n-1]

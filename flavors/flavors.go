@@ -31,7 +31,11 @@
 //
 //	flavor:"bytes"   an int64 that reads 1024, 64MiB or 1.5GB
 //	flavor:"texts"   a slice of strings that reads one text alone as a list of that
-//	flavor:"secret"  a string that is never shown, and may come from the file that the key with _file appended names
+//	flavor:"secret"  a string that is never shown, and may come from the file that the key with _file appended names;
+//	                 or a map or slice of which nothing is
+//	flavor:"alone"   a string that gets the value of its struct, where that is a text and no group
+//
+// In a map of slices one text alone will do for a slice.
 package flavors
 
 import (

@@ -36,6 +36,8 @@ type settings struct {
 	Endpoints   []endpoint          `yaml:"endpoints"`
 	Rules       []rule              `yaml:"rules"`
 	Teams       map[string][]string `yaml:"teams"`
+	Headers     map[string][]string `yaml:"headers" flavor:"secret"`
+	Secure      secure              `yaml:"secure"`
 	Cache       cache               `yaml:"cache"`
 	Internal    func()              `yaml:"-"`
 }
@@ -49,6 +51,11 @@ type endpoint struct {
 type rule struct {
 	Repositories []string `yaml:"repositories"`
 	Users        []string `yaml:"users"`
+}
+
+type secure struct {
+	Mode    string `yaml:"mode" flavor:"alone"`
+	KeyFile string `yaml:"keyfile"`
 }
 
 type cache struct {

@@ -69,7 +69,7 @@ func inline(v value, fields []field, masked bool) string {
 	case masked && v.text != "":
 		return plain(mask)
 	}
-	return plain(maskText(v.text))
+	return plain(Mask(v.text))
 }
 
 func isText(f field) bool { return f.Kind() == reflect.String }
@@ -132,7 +132,8 @@ var (
 
 const mask = "***"
 
-func maskText(text string) string {
+// Mask hides what looks like credentials in URLs and connection strings.
+func Mask(text string) string {
 	return assigned.ReplaceAllString(userInfo.ReplaceAllString(text, "${1}"+mask+"@"), "${1}"+mask)
 }
 

@@ -29,6 +29,7 @@ dev:
   cloudfront: {keysecret: hunter2}
   dsn: host=db password=hunter2 user=me
   storage: {}
+  headers: {A: [hunter2, hunter2], B: _env:HEADER}
 `
 
 const wantShown = `sqlalchemy_index_database: "postgres://me:***@db:5432/x"  # config.yml:6
@@ -54,6 +55,9 @@ cloudfront:  # config.yml:20
   keysecret: "***"  # config.yml:20
 dsn: "host=db password=*** user=me"  # config.yml:21
 storage: {}  # config.yml:22
+headers:  # config.yml:23
+  A: ["***", "***"]  # config.yml:23
+  B: "***"  # $HEADER
 issue: "\"docker-registry server\""  # common, config.yml:2
 storage_path: /tmp/registry  # default of $A, $B, common, config.yml:3
 loglevel: null  # $LOGLEVEL
@@ -66,6 +70,7 @@ func TestShow(t *testing.T) {
 		"SEARCH":      "[a, b]",
 		"SECRET_FILE": "/run/secrets/s3",
 		"CACHE_LRU":   "{host: a, password: hunter2}",
+		"HEADER":      "hunter2",
 	})
 	if got != wantShown {
 		t.Errorf("got\n%s\nwant\n%s", got, wantShown)

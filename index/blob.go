@@ -90,7 +90,7 @@ func (db *DB) MountBlob(ctx context.Context, repo, from string, d digest.Digest)
 		if err != nil {
 			return err
 		}
-		b = s.Blob
+		b, t.mounted = s.Blob, s.Blob
 		t.do("see-blob", pack(d), now())
 		return t.linkBlob(repo, d)
 	})

@@ -21,6 +21,7 @@ var sqliteDialect = dialect{
 	name: "sqlite",
 	tokens: strings.NewReplacer(
 		"{id}", "integer primary key",
+		"{id used once}", "integer primary key autoincrement",
 		"{text}", "text",
 		"{bytes}", "blob",
 		"{without rowid}", "without rowid",
@@ -32,6 +33,7 @@ var postgresDialect = dialect{
 	name: "postgres",
 	tokens: strings.NewReplacer(
 		"{id}", "bigint generated always as identity primary key",
+		"{id used once}", "bigint generated always as identity primary key",
 		"{text}", `text collate "C"`, // in byte order, whatever the language of the database
 		"{bytes}", "bytea",
 		"{without rowid}", "",

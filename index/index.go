@@ -77,14 +77,16 @@ type DB struct {
 	grace   time.Duration
 	observe func(ctx context.Context, call string) error
 	watcher Watcher
-	fence   func() error // nil if every change may be made
+	fence   func() error        // nil if every change may be made
+	notices func(Done) []Notice // nil if nobody is to be told of changes
+	noticed chan struct{}       // has a token after something was queued
 }
 
 // Open opens the database and makes its schema or brings it up to date. An SQLite file is locked, so that a second
 // process keeps off it. A file or database that is not an index of ours is refused and left as it is. It gives up on a
 // PostgreSQL that does not answer within ten seconds. The error is one line, without a password.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
-	db := &DB{observe: cfg.Observe, watcher: cfg.Watcher, grace: cmp.Or(cfg.Grace, 24*time.Hour)}
+	db := &DB{observe: cfg.Observe, watcher: cfg.Watcher, grace: cmp.Or(cfg.Grace, 24*time.Hour), noticed: make(chan struct{}, 1)}
 	if db.observe == nil {
 		db.observe = func(context.Context, string) error { return nil }
 	}
@@ -153,14 +155,20 @@ func (db *DB) update(ctx context.Context, call, repo string, do func(*tx) error)
 		}
 	}
 	var last *tx
+	var queued int
 	err := db.commit(ctx, call, mode{durable: true}, func(t *tx) error {
 		last = t
-		return do(t)
+		err := do(t)
+		if err == nil {
+			queued = t.tell(db.notices)
+		}
+		return err
 	})
 	db.cache.changed(repo)
 	if err != nil {
 		return nil, err
 	}
+	db.wake(queued)
 	return last.changes, nil
 }
 

@@ -584,3 +584,30 @@ select r.name, t.name, t.digest from tags t join repositories r on r.id = t.repo
 select digest, refs from blobs
  where refs > 0 or exists (select 1 from repository_blobs rb where rb.digest = blobs.digest)
  order by digest
+
+-- Notices.
+
+-- name: notify
+insert into notices (endpoint, repository, at, event) values ($1, $2, $3, $4)
+
+-- name: noticed-repositories
+select repository from (
+  with recursive noticed (repository) as (
+       select min(repository) from notices where endpoint = $1 and repository > $2
+        union all
+       select (select min(n.repository) from notices n where n.endpoint = $1 and n.repository > noticed.repository)
+         from noticed where noticed.repository is not null)
+  select repository from noticed where repository is not null limit $3) as page
+
+-- name: notices
+select id, at, event from notices where endpoint = $1 and repository = $2 order by id limit $3
+
+-- name: told
+delete from notices where id = $1
+
+-- name: noticed-endpoints
+select endpoint, count(*) from notices group by endpoint
+
+-- name: drop-notices
+delete from notices
+ where id in (select id from (select id, at from notices where endpoint = $1 order by id limit $3) as oldest where at < $2)

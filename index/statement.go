@@ -103,6 +103,7 @@ type tx struct {
 	send    func([]statement) error
 	waiting []statement
 	changes []Change
+	mounted Blob
 	err     error // the first one
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/drivers/metered"
+	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
@@ -78,7 +79,7 @@ func TestCosts(t *testing.T) {
 	}
 	for name, d := range map[string]drivers.Driver{"local": folder, "mem": mem.New()} {
 		t.Run(name, func(t *testing.T) {
-			direct, redirecting := openCostHouse(t, d, false), openCostHouse(t, signing{mem.New()}, true)
+			direct, redirecting := openCostHouse(t, d, false, nil), openCostHouse(t, signing{mem.New()}, true, nil)
 			for _, op := range operations {
 				h := direct
 				if strings.Contains(op.name, "redirected") {
@@ -100,11 +101,49 @@ func TestCosts(t *testing.T) {
 	}
 }
 
+// TestCostsOfEvents does each operation with somebody who wants to be told of everything, and with nobody. It costs the
+// same: what is told goes with the transaction that there is anyway, and pulls wait in memory.
+func TestCostsOfEvents(t *testing.T) {
+	away := httptest.NewServer(http.NotFoundHandler())
+	defer away.Close()
+	told := &events.Config{Endpoints: []events.Endpoint{{Name: "away", URL: away.URL}}}
+	with, without := openCostHouse(t, mem.New(), false, told), openCostHouse(t, mem.New(), false, nil)
+	for _, op := range operations {
+		if strings.Contains(op.name, "redirected") {
+			continue
+		}
+		var spent [2]string
+		for i, h := range []*costHouse{without, with} {
+			r := h.fill()
+			h.reset()
+			if err := op.do(h, r); err != nil {
+				t.Errorf("%s: %v", op.name, err)
+			}
+			store, calls := h.spent()
+			spent[i] = fmt.Sprintf("%v %q", store.by, calls)
+		}
+		if spent[0] != spent[1] {
+			t.Errorf("%s:\nwithout events %s\nwith them     %s", op.name, spent[0], spent[1])
+		}
+	}
+	err := eventually(10*time.Second, func() error {
+		queued, err := with.db.Notices(t.Context(), "away", "cost/1", 100)
+		if err == nil && !slices.ContainsFunc(queued, func(n index.Notice) bool { return strings.Contains(string(n.Event), `"action":"pull"`) }) {
+			err = fmt.Errorf("%d events wait, and none is of a pull", len(queued))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // A costHouse is a registry that counts.
 type costHouse struct {
 	t     *testing.T
 	web   *rawClient
 	rand  *rand.Rand
+	db    *index.DB
 	store *metered.Driver
 	since metered.Counts
 	repos int
@@ -120,7 +159,7 @@ type costRepo struct {
 	alone []byte
 }
 
-func openCostHouse(t *testing.T, d drivers.Driver, redirect bool) *costHouse {
+func openCostHouse(t *testing.T, d drivers.Driver, redirect bool, told *events.Config) *costHouse {
 	t.Helper()
 	h := &costHouse{t: t, rand: rand.New(rand.NewPCG(5, 5)), store: metered.New(d)}
 	log := slog.New(slog.DiscardHandler)
@@ -140,7 +179,18 @@ func openCostHouse(t *testing.T, d drivers.Driver, redirect bool) *costHouse {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	reg, err := registry.Open(context.WithValue(t.Context(), background{}, true), registry.Config{Redirect: redirect}, h.store, db, log)
+	h.db = db
+	ctx := context.WithValue(t.Context(), background{}, true)
+	cfg := server.Config{}
+	if told != nil {
+		desk, err := events.Open(ctx, *told, db, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { desk.Close(context.Background()) })
+		cfg.Witness = desk
+	}
+	reg, err := registry.Open(ctx, registry.Config{Redirect: redirect}, h.store, db, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +199,7 @@ func openCostHouse(t *testing.T, d drivers.Driver, redirect bool) *costHouse {
 			t.Error(err)
 		}
 	})
-	web := httptest.NewServer(server.New(server.Config{}, reg, nil, log))
+	web := httptest.NewServer(server.New(cfg, reg, nil, log))
 	t.Cleanup(web.Close)
 	h.web = newRawClient(web.URL)
 	t.Cleanup(h.web.close)

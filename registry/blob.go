@@ -63,8 +63,9 @@ func (r *Registry) MountBlob(ctx context.Context, repo Name, d digest.Digest, fr
 		}
 	}
 	var changes []index.Change
+	db := r.telling(Act{Action: Mount, Repo: repo, Digest: d, MediaType: BlobMediaType, From: from})
 	b, err := orAdopt(ctx, r.adoption, from, func() (b Blob, err error) {
-		b, changes, err = r.index.MountBlob(ctx, string(repo), string(from), d)
+		b, changes, err = db.MountBlob(ctx, string(repo), string(from), d)
 		return b, err
 	}, func() error {
 		if from == "" {
@@ -111,7 +112,7 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo Name, d digest.Digest) e
 	if err := r.adoption.repository(ctx, repo); err != nil {
 		return err
 	}
-	changes, err := r.index.RemoveBlob(ctx, string(repo), d)
+	changes, err := r.telling(Act{Action: Delete, Repo: repo, Digest: d}).RemoveBlob(ctx, string(repo), d)
 	if named, ok := errors.AsType[*index.NamedError](err); ok {
 		return &Error{Code: Unsupported, Detail: d,
 			Message: fmt.Sprintf("blob %s is part of manifest %s: delete that first", d, named.Manifest)}

@@ -45,8 +45,9 @@ func (r *Registry) hold(ctx context.Context, d digest.Digest) (index.Hold, error
 
 // addStored commits b to the index. If that took longer than the hold of s is good for, it looks again first.
 func (r *Registry) addStored(ctx context.Context, repo Name, b Blob, s index.Session) ([]index.Change, error) {
+	db := r.telling(Act{Action: Push, Repo: repo, Digest: b.Digest, MediaType: BlobMediaType, Size: b.Size})
 	for try := 1; ; try++ {
-		changes, err := r.index.AddBlob(ctx, string(repo), b, s)
+		changes, err := db.AddBlob(ctx, string(repo), b, s)
 		if !errors.Is(err, index.ErrStale) {
 			return changes, err
 		}

@@ -63,7 +63,8 @@ func (r *Registry) PutManifest(ctx context.Context, repo Name, ref Reference, me
 // putManifest adopts what the manifest needs, if need be.
 func (r *Registry) putManifest(ctx context.Context, repo Name, m index.Manifest, tags []string) ([]index.Change, error) {
 	over := r.adoption.over.Load()
-	changes, err := r.index.PutManifest(ctx, string(repo), m, tags...)
+	db := r.telling(pushes(repo, m, tags)...)
+	changes, err := db.PutManifest(ctx, string(repo), m, tags...)
 	missing, ok := errors.AsType[*index.MissingError](err)
 	if over || !ok {
 		return changes, err
@@ -71,7 +72,7 @@ func (r *Registry) putManifest(ctx context.Context, repo Name, m index.Manifest,
 	if err := r.adoption.named(ctx, repo, missing.Digests); err != nil {
 		return nil, err
 	}
-	return r.index.PutManifest(ctx, string(repo), m, tags...)
+	return db.PutManifest(ctx, string(repo), m, tags...)
 }
 
 // missingError names all that is missing, each once.
@@ -96,10 +97,11 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo Name, ref Reference)
 	}
 	var changes []index.Change
 	var err error
+	db := r.telling(Act{Action: Delete, Repo: repo, Tag: ref.Tag, Digest: ref.Digest})
 	if ref.Tag != "" {
-		changes, err = r.index.RemoveTag(ctx, string(repo), ref.Tag)
+		changes, err = db.RemoveTag(ctx, string(repo), ref.Tag)
 	} else {
-		changes, err = r.index.RemoveManifest(ctx, string(repo), ref.Digest)
+		changes, err = db.RemoveManifest(ctx, string(repo), ref.Digest)
 	}
 	if named, ok := errors.AsType[*index.NamedError](err); ok {
 		return &Error{Code: Unsupported, Detail: ref.Digest,

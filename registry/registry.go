@@ -95,6 +95,13 @@ func (c Config) Check() error {
 
 // A Registry serves what is in a store and its index. It is safe for concurrent use.
 type Registry struct {
+	*core
+	by      Client
+	witness Witness // is told of what by does; nil if nobody is
+}
+
+// A core is what a registry has in common with those that [Registry.For] makes of it.
+type core struct {
 	config    atomic.Pointer[Config]
 	store     drivers.Driver
 	index     *index.DB
@@ -150,7 +157,7 @@ func Open(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, l
 // newRegistry returns a registry without a lease and without background work.
 func newRegistry(cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) *Registry {
 	cfg = cfg.withDefaults()
-	r := &Registry{store: store, index: db, log: log, outbox: newOutbox(store, db)}
+	r := &Registry{core: &core{store: store, index: db, log: log, outbox: newOutbox(store, db)}}
 	r.config.Store(&cfg)
 	return r
 }

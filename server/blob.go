@@ -45,6 +45,7 @@ func (s *Server) headBlob(w http.ResponseWriter, r *http.Request) error {
 	v := [...]string{"application/octet-stream", strconv.FormatInt(b.Size, 10), "bytes"}
 	h["Content-Type"], h["Content-Length"], h["Accept-Ranges"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	w.WriteHeader(http.StatusOK)
+	s.pulled(w, r, registry.Act{Repo: repo, Digest: d, Size: b.Size})
 	return nil
 }
 
@@ -63,12 +64,21 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
+	if err := s.sendBlob(w, r, b); err != nil {
+		return err
+	}
+	s.pulled(w, r, registry.Act{Repo: repo, Digest: d, Size: b.Size})
+	return nil
+}
+
+// sendBlob answers with the blob, or where it is.
+func (s *Server) sendBlob(w http.ResponseWriter, r *http.Request, b registry.Blob) error {
 	switch url, ok, err := s.reg.BlobURL(r.Context(), b, r.Method); {
 	case err != nil:
 		return err
 	case ok:
 		w.Header().Set("Location", url)
-		w.Header().Set("Docker-Content-Digest", d.String())
+		w.Header().Set("Docker-Content-Digest", b.Digest.String())
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return nil
@@ -76,7 +86,7 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 	if rw := wrap(w); s.accelerates(rw) {
 		return s.accelBlob(rw, r, b)
 	}
-	ranges, err := requestRanges(r, d, b.Size)
+	ranges, err := requestRanges(r, b.Digest, b.Size)
 	if err != nil {
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
 		return err
@@ -90,7 +100,7 @@ func (s *Server) deleteBlob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.reg.DeleteBlob(r.Context(), repo, d); err != nil {
+	if err := s.acting(w, r).DeleteBlob(r.Context(), repo, d); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Length", "0")

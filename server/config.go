@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/parfait-registry/parfait/registry"
 )
 
 // Config says how the registry looks from outside. The zero value of a field means its default.
@@ -89,6 +91,9 @@ type Config struct {
 
 	// Metrics answers GET /metrics. Nil is no such path. The command sets it.
 	Metrics http.Handler `yaml:"-"`
+
+	// Witness is told what clients do. Nil is nobody. The command sets it.
+	Witness registry.Witness `yaml:"-"`
 }
 
 // WithDefaults returns c with the defaults in the place of zero values.

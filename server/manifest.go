@@ -49,12 +49,13 @@ func (s *Server) getManifest(w http.ResponseWriter, r *http.Request) error {
 	v := [...]string{m.MediaType, strconv.Itoa(len(m.Payload))}
 	h["Content-Type"], h["Content-Length"] = v[0:1:1], v[1:2:2]
 	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
-		return nil
+	if r.Method != http.MethodHead {
+		if _, err := w.Write(m.Payload); err != nil {
+			return &sendError{err}
+		}
 	}
-	if _, err := w.Write(m.Payload); err != nil {
-		return &sendError{err}
-	}
+	s.pulled(w, r, registry.Act{Repo: repo, Tag: ref.Tag, Digest: m.Digest, MediaType: m.MediaType,
+		Size: int64(len(m.Payload)), Payload: m.Payload})
 	return nil
 }
 
@@ -73,7 +74,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	m, err := s.reg.PutManifest(r.Context(), repo, ref, strings.TrimSpace(mediaType), payload, tags...)
+	m, err := s.acting(w, r).PutManifest(r.Context(), repo, ref, strings.TrimSpace(mediaType), payload, tags...)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (s *Server) deleteManifest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.reg.DeleteManifest(r.Context(), repo, ref); err != nil {
+	if err := s.acting(w, r).DeleteManifest(r.Context(), repo, ref); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Length", "0")

@@ -8,7 +8,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -27,7 +26,7 @@ func (s *Server) startUpload(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if q.Has("mount") {
-		d, mounted, err := s.mount(r, repo, q.Get("mount"), q.Get("from"), wrap(w).client)
+		d, mounted, err := s.mount(w, r, repo, q.Get("mount"), q.Get("from"))
 		if err != nil {
 			return err
 		}
@@ -60,7 +59,7 @@ func (s *Server) startUpload(w http.ResponseWriter, r *http.Request) error {
 
 // mount tries end-11. That it cannot be done, be it for a digest or a repository that is none, or is not the client's to
 // pull from, is no error: the client is given a session then. d is the digest, if it is one.
-func (s *Server) mount(r *http.Request, repo registry.Name, mount, from string, client access.Client) (d digest.Digest, mounted bool, err error) {
+func (s *Server) mount(w http.ResponseWriter, r *http.Request, repo registry.Name, mount, from string) (d digest.Digest, mounted bool, err error) {
 	if d, err = registry.ParseDigest(mount); err != nil {
 		return "", false, nil
 	}
@@ -70,7 +69,7 @@ func (s *Server) mount(r *http.Request, repo registry.Name, mount, from string, 
 			return d, false, nil
 		}
 	}
-	_, err = s.reg.MountBlob(r.Context(), repo, d, source, client.Pulls())
+	_, err = s.acting(w, r).MountBlob(r.Context(), repo, d, source, wrap(w).client.Pulls())
 	if e, ok := errors.AsType[*registry.Error](err); ok && statusOf(e.Code) == http.StatusNotFound {
 		return d, false, nil
 	}
@@ -83,7 +82,7 @@ func (s *Server) pushBlob(w http.ResponseWriter, r *http.Request, repo registry.
 	if err != nil {
 		return err
 	}
-	if _, err := s.reg.PushBlob(r.Context(), repo, d, c); err != nil {
+	if _, err := s.acting(w, r).PushBlob(r.Context(), repo, d, c); err != nil {
 		return err
 	}
 	s.created(w, r, repo, d)
@@ -140,7 +139,7 @@ func (s *Server) putUpload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.refuseChunk(w, r, repo, id, err)
 	}
-	if _, err := s.reg.CommitUpload(r.Context(), repo, id, d, last); err != nil {
+	if _, err := s.acting(w, r).CommitUpload(r.Context(), repo, id, d, last); err != nil {
 		return s.refuseChunk(w, r, repo, id, err)
 	}
 	s.created(w, r, repo, d)

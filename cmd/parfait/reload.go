@@ -64,7 +64,7 @@ func (s *service) reload(ctx context.Context) {
 // keep takes over from old what cannot change while the server runs.
 func (s *settings) keep(old server.Config) {
 	server := &s.server
-	server.Version, server.Audit = old.Version, old.Audit
+	server.Version, server.Audit, server.Witness = old.Version, old.Audit, old.Witness
 	server.Measure, server.Metrics = old.Measure, old.Metrics
 	server.HTTPAddr, server.HTTP2Disabled, server.H2CEnabled = old.HTTPAddr, old.HTTP2Disabled, old.H2CEnabled
 	server.HeaderTimeout, server.IdleTimeout = old.HeaderTimeout, old.IdleTimeout

@@ -75,6 +75,10 @@ gcs-keyfile: {storage: gcs, boto_bucket: b, gcs_keyfile: KEYFILE}
 blob: {storage: blob, blob_url: "s3://b?region=r&endpoint=http://127.0.0.1:1&awssecret=SECRET"}
 postgres: {storage: mem, index_database: "postgres://user:SECRET@127.0.0.1:1/index?connect_timeout=1"}
 postgres-bad: {storage: mem, index_database: "postgres://user:SECRET@127.0.0.1:port/index"}
+events: {storage: mem, notifications: {endpoints: [{url: "https://hook/SECRET", headers: {Authorization: SECRET, Token: [SECRET1, SECRET2]}, format: none}]}}
+events-url: {storage: mem, notifications: {endpoints: [{url: "hook://user:SECRET@host"}]}}
+events-header: {storage: mem, notifications: {endpoints: [{url: "http://hook", headers: {X: "SECRET\n"}}]}}
+events-headers: {storage: mem, notifications: {endpoints: [{url: "http://hook", headers: SECRET}]}}
 tokens: {storage: mem, auth: htpasswd, auth_htpasswd_path: USERS, auth_tokens: true, auth_tokens_keyfile: KEYFILE}
 tls: {storage: mem, http_tls_certificate: KEYFILE, http_tls_key: KEYFILE}
 users: {storage: mem, auth: htpasswd, auth_htpasswd_path: KEYFILE}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/certs"
+	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -73,10 +74,18 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 		return err
 	}
 	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
+	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
+	told, err := events.Open(background, s.events.Notifications, db, log)
+	if err != nil {
+		return failed(err)
+	}
+	if told != nil {
+		defer func() { err = errors.Join(err, failed(told.Close(background))) }()
+		s.server.Witness = told
+	}
 	s.server.Version, s.server.Audit = buildVersion(), audit
 	watch.watchRequests(&s.server, log)
 	cfg := s.server.WithDefaults()
-	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
 	reg, err := registry.Open(background, s.registry, store, db, log)
 	if err != nil {
 		return refused(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/local"
+	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/metrics"
@@ -40,6 +41,7 @@ type settings struct {
 	registry registry.Config
 	index    index.Config
 	metrics  metrics.Config
+	events   eventsConfig
 	ends     map[string]backEnd
 
 	end      backEnd // the one that the flavor chooses
@@ -54,6 +56,11 @@ type processConfig struct {
 	LogLevel string `yaml:"loglevel"`
 	// LogFormat is text or json. Default text on a terminal, else json.
 	LogFormat string `yaml:"log_format"`
+}
+
+// eventsConfig has the group of the events.
+type eventsConfig struct {
+	Notifications events.Config `yaml:"notifications"`
 }
 
 // openFile reads the configuration file.
@@ -117,7 +124,8 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 	default:
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
-	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.debug.check(), s.checkUsersOfCertificates())
+	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.debug.check(),
+		s.events.Notifications.Check(), s.checkUsersOfCertificates())
 }
 
 // checkUsersOfCertificates reports that users are to be told by certificates that nobody checks.
@@ -131,7 +139,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics}
+	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics, &s.events}
 	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
 		if config := s.ends[name].config; config != nil {
 			all = append(all, config)
