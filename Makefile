@@ -18,7 +18,7 @@ GOSEC_EXCLUDE := G104,G115,G301,G302,G304,G306,G401,G404,G501,G505
 VULNDB := $(or $(GOVULNDB),https://vuln.go.dev)
 
 .DEFAULT_GOAL := help
-.PHONY: run test tools build lint vuln bench bench-peers cover integration compose image images help
+.PHONY: run test tools build lint vuln bench bench-peers docs cover integration compose image images help
 
 run: build ## serve flavor dev (or $SETTINGS_FLAVOR) on port 5000, in the foreground
 	@SETTINGS_FLAVOR=$${SETTINGS_FLAVOR-dev} exec ./bin/parfait serve
@@ -51,6 +51,9 @@ bench: ## run the Go benchmarks
 
 bench-peers: ## load parfait and distribution side by side (STORE=minio LOAD="-rounds 1 -scenario images")
 	PARFAIT_BENCH_PEERS="$(or $(LOAD),-rounds 3)" $(GO) test -count 1 -v -timeout 120m -run '^TestPeers$$/^$(or $(STORE),local)$$' ./integration
+
+docs: ## write docs/configuration.md anew, from the structs that the configuration is read into
+	$(GO) generate ./cmd/parfait
 
 cover: ## run the tests and show how much of each package they cover
 	$(GO) test -timeout 40m -coverprofile cover.out ./...

@@ -110,6 +110,9 @@ func (h *Htpasswd) hashes() map[string]string {
 	return all
 }
 
+// Users returns how many can log in.
+func (h *Htpasswd) Users() int { return len(h.hashes()) }
+
 // CheckUser returns an error if a name cannot be that of a user.
 func CheckUser(user string) error {
 	switch l := parseLine(user + ":"); {

@@ -72,6 +72,12 @@ type File struct {
 	names map[*yaml.Node]string // the mapping of each flavor to the flavor's name
 }
 
+// builtIn is the name of the file that is none.
+const builtIn = "built-in config_sample.yml"
+
+// BuiltIn reports whether the file is the sample, because there is no other.
+func (f *File) BuiltIn() bool { return f.name == builtIn }
+
 // Load finds and parses a configuration file. That File is named and does not exist is an error that wraps
 // [fs.ErrNotExist].
 func Load(src Source) (*File, error) {
@@ -92,7 +98,7 @@ func Load(src Source) (*File, error) {
 		}
 		return Parse(name, data, src.Env)
 	}
-	return Parse("built-in config_sample.yml", src.Sample, src.Env)
+	return Parse(builtIn, src.Sample, src.Env)
 }
 
 // Parse parses a configuration file. The name is for messages; a nil env means os.LookupEnv.

@@ -12,3 +12,6 @@ import (
 func lockFile(path string) (io.Closer, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 }
+
+// whoLocks cannot tell.
+func whoLocks(string) (string, error) { return "", nil }

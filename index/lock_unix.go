@@ -33,3 +33,22 @@ func lockFile(path string) (io.Closer, error) {
 	}
 	return f, nil
 }
+
+// whoLocks says which process has the lock of [lockFile] on the file at path; "" is none. Where none has it, it is taken
+// for a moment, together with others that look.
+func whoLocks(path string) (string, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return "", err
+	}
+	holder, err := io.ReadAll(io.LimitReader(f, 32))
+	return "process " + strings.TrimSpace(string(holder)), err
+}

@@ -32,30 +32,42 @@ a shell and curl find out so whether another program in them is well.`,
 			if err != nil {
 				return err
 			}
-			host, port, err := net.SplitHostPort(s.server.WithDefaults().HTTPAddr)
+			address, err := s.readyURL()
 			if err != nil {
-				return fmt.Errorf("http_addr: %w", err)
+				return err
 			}
-			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-				host = "localhost"
-			}
-			client, scheme := s.neighbour()
-			return failed(askReady(client, scheme+net.JoinHostPort(host, port)+"/readyz"))
+			return failed(askReady(s.neighbour(), address))
 		},
 	}
 }
 
-// neighbour returns a client for the server on this machine, and the scheme to ask by. What the server's certificate says
-// of names is of no interest: it need not have the one of this machine, and nothing secret is asked or told.
-func (s *settings) neighbour() (*http.Client, string) {
+// readyURL is where the server on this machine says whether it is ready.
+func (s *settings) readyURL() (string, error) {
+	host, port, err := net.SplitHostPort(s.server.WithDefaults().HTTPAddr)
+	if err != nil {
+		return "", fmt.Errorf("http_addr: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	scheme := "http://"
+	if s.certs.Enabled() {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port) + "/readyz", nil
+}
+
+// neighbour returns a client for the server on this machine. What the server's certificate says of names is of no
+// interest: it need not have the one of this machine, and nothing secret is asked or told.
+func (s *settings) neighbour() *http.Client {
 	if !s.certs.Enabled() {
-		return &http.Client{}, "http://"
+		return &http.Client{}
 	}
 	conf := &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- see above
 	if len(s.certs.ACMEHosts) > 0 {
 		conf.ServerName = s.certs.ACMEHosts[0] // there is a certificate for that alone
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}, "https://"
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}
 }
 
 func askReady(client *http.Client, address string) error {

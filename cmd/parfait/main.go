@@ -98,7 +98,7 @@ Exit status: 0 success, 1 a failure at work, 2 a mistake in what it was told.`,
 	}
 	root.PersistentFlags().StringVarP(&o.file, "config", "c", "", "configuration file (default $DOCKER_REGISTRY_CONFIG)")
 	root.PersistentFlags().StringVarP(&o.flavor, "flavor", "f", "", "flavor of the file (default $SETTINGS_FLAVOR, or dev)")
-	root.AddCommand(newServe(&o), newConfig(&o), newReindex(&o), newGC(&o), newImportV1(&o), newVerify(&o), newHealthcheck(&o), newHtpasswd(), newCert(), newVersion())
+	root.AddCommand(newServe(&o), newConfig(&o), newReindex(&o), newGC(&o), newImportV1(&o), newVerify(&o), newDoctor(&o), newHealthcheck(&o), newHtpasswd(), newCert(), newMan(), newVersion())
 	return root
 }
 

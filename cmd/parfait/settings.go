@@ -50,7 +50,7 @@ type settings struct {
 
 // processConfig has the keys that the command itself reads.
 type processConfig struct {
-	// Storage names the back end.
+	// Storage names the back end: local, s3, gcs, swift, azureblob, blob or mem. No default.
 	Storage string `yaml:"storage"`
 	// LogLevel is debug, info, warn or error. Default info.
 	LogLevel string `yaml:"loglevel"`
