@@ -26,10 +26,7 @@ type Config struct {
 	MaxQueued int `yaml:"max_queued"`
 
 	// Events says what is in an event.
-	Events struct {
-		// IncludeReferences lists what a manifest names in the events of that. Default: false.
-		IncludeReferences bool `yaml:"includereferences"`
-	} `yaml:"events"`
+	Events Content `yaml:"events"`
 
 	// Observe, if set, is told what becomes of n events for an endpoint; for Queued, how many wait, now and then. The
 	// endpoint of pulls that were lost before they were queued is "".
@@ -39,6 +36,12 @@ type Config struct {
 	// processes have queued, and LeaseLife how long an endpoint waits when the process that tells it is killed. Default:
 	// 1m, 1s and 15s.
 	TrimInterval, PollInterval, LeaseLife time.Duration `yaml:"-"`
+}
+
+// Content says what is in an event.
+type Content struct {
+	// IncludeReferences lists what a manifest names in the events of that. Default: false.
+	IncludeReferences bool `yaml:"includereferences"`
 }
 
 // An Outcome is what becomes of an event.
@@ -51,6 +54,14 @@ const (
 	Dropped   Outcome = "dropped" // the endpoint is never told
 	Queued    Outcome = "queued"  // it waits
 )
+
+// Ignore says which events are kept from an endpoint.
+type Ignore struct {
+	// MediaTypes are those of content that the endpoint is not told of. Default: none.
+	MediaTypes []string `yaml:"mediatypes"`
+	// Actions are those that the endpoint is not told of: push, pull, delete, mount. Default: none.
+	Actions []string `yaml:"actions"`
+}
 
 // An Endpoint is a URL that events are sent to by POST, one in a request.
 type Endpoint struct {
@@ -75,12 +86,9 @@ type Endpoint struct {
 	// Disabled queues nothing and tells nothing.
 	Disabled bool `yaml:"disabled"`
 
-	// Ignore, and IgnoredMediaTypes as an older name, keep events of these actions, or of content of these media types,
-	// from the endpoint.
-	Ignore struct {
-		MediaTypes []string `yaml:"mediatypes"`
-		Actions    []string `yaml:"actions"`
-	} `yaml:"ignore"`
+	// Ignore says of which events the endpoint is not told.
+	Ignore Ignore `yaml:"ignore"`
+	// IgnoredMediaTypes is an older name of ignore.mediatypes. Default: none.
 	IgnoredMediaTypes []string `yaml:"ignoredmediatypes"`
 
 	// Format is registry2, for the envelope of the image registry:2; registry3, which is the same with another

@@ -60,6 +60,7 @@ type processConfig struct {
 
 // eventsConfig has the group of the events.
 type eventsConfig struct {
+	// Notifications says who is told of what clients do. Default: nobody.
 	Notifications events.Config `yaml:"notifications"`
 }
 
