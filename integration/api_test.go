@@ -88,6 +88,7 @@ var stores = []struct {
 func TestAPI(t *testing.T) {
 	for _, s := range stores {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // each waits for its own back end most of the time
 			on := s.open(t)
 			for _, tt := range api {
 				t.Run(tt.name, func(t *testing.T) { tt.test(t, on) })

@@ -51,7 +51,7 @@ func TestStoreFaults(t *testing.T) {
 	s := harness.StartParfait(t, o)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	f := newFaulted(s, seed)
+	f := newFaulted(seed, s)
 	for _, fault := range storeFaults {
 		t.Run(fault.name, func(t *testing.T) {
 			end := fault.set(proxy, s3)
@@ -94,16 +94,17 @@ func peakMemory(t *testing.T, pid int) int64 {
 	return kib << 10
 }
 
-// A faulted registry has clients who know what was acknowledged to them.
+// A faulted registry has clients who know what was acknowledged to them. They share its servers among themselves.
 type faulted struct {
-	server  *harness.Server
-	clients []*killClient
-	big     []byte // a blob of several parts
+	servers  []*harness.Server
+	clients  []*killClient
+	big      []byte // a blob of several parts
+	collects bool   // whether what no manifest names is soon collected, and clients keep few manifests
 }
 
-func newFaulted(s *harness.Server, seed uint64) *faulted {
+func newFaulted(seed uint64, servers ...*harness.Server) *faulted {
 	r := rand.New(rand.NewPCG(seed, 0))
-	f := &faulted{server: s, big: newRawBlob(r, 20<<20)}
+	f := &faulted{servers: servers, big: newRawBlob(r, 20<<20)}
 	for i := range 4 {
 		f.clients = append(f.clients, &killClient{
 			ledger: newLedger(), rand: rand.New(rand.NewPCG(seed, uint64(i+1))), shared: [][]byte{newRawBlob(r, 30<<10)},
@@ -121,14 +122,17 @@ func (f *faulted) work(t *testing.T, d time.Duration) (done, refused int64) {
 	var wg sync.WaitGroup
 	for i, c := range f.clients {
 		wg.Go(func() {
-			web := newRawClient(f.server.URL)
+			web := newRawClient(f.servers[i%len(f.servers)].URL)
 			defer web.close()
 			for ctx.Err() == nil {
 				err := c.work(t.Context(), web)
 				if err == nil && i == 0 {
 					err = c.pushBlob(t.Context(), web, c.repos[0], append(newRawBlob(c.rand, 8), f.big...))
 				}
-				if !passing(err) {
+				if err == nil && f.collects && c.ledger.count("manifests") > mostManifests {
+					err = c.delete(t.Context(), web, func(f fact) bool { return f.kind == "manifests" })
+				}
+				if !passing(err) && !(f.collects && collected(err)) {
 					t.Errorf("client %d: %v", i, err)
 					return
 				}
@@ -154,26 +158,36 @@ func passing(err error) bool {
 	return true // a connection that was cut, which is all that is left
 }
 
-// recover waits until the registry is ready, and compares all that the clients know.
+// recover waits until the servers are ready, and compares all that the clients know.
 func (f *faulted) recover(t *testing.T) {
-	web := newRawClient(f.server.URL)
-	defer web.close()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		if a, err := web.do(t.Context(), "GET", "/readyz", nil); err == nil && a.status == http.StatusOK {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the registry is not ready 30 s after the fault is over")
-		}
-		time.Sleep(100 * time.Millisecond)
+	for _, s := range f.servers {
+		awaitReady(t, s)
 	}
+	web := newRawClient(f.servers[0].URL)
+	defer web.close()
 	for i, c := range f.clients {
+		if f.collects {
+			c.ledger.spareBlobs()
+		}
 		for _, err := range c.ledger.look(t.Context(), web, c.ledger.facts) {
 			t.Errorf("client %d: %v", i, err)
 		}
 		if err := c.pushImage(t.Context(), web, c.repos[0]); err != nil {
 			t.Errorf("client %d, when the fault is over: %v", i, err)
+		}
+	}
+}
+
+func awaitReady(t *testing.T, s *harness.Server) {
+	t.Helper()
+	web := newRawClient(s.URL)
+	defer web.close()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if a, err := web.do(t.Context(), "GET", "/readyz", nil); err == nil && a.status == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a server is not ready 30 s after the fault is over")
 		}
 	}
 }
