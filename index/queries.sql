@@ -326,7 +326,7 @@ select 1 from leases where name = $1 and holder = $2 and expires_at > $3 for sha
 delete from leases
 
 -- name: queue
-select count(*), coalesce(min(seen_at), 0), count(claimed_at) from blobs where refs = 0
+select count(*), coalesce(min(seen_at), 0), (select count(*) from blobs where claimed_at is not null) from blobs where refs = 0
 
 -- name: garbage
 select digest, size, seen_at from blobs
@@ -500,6 +500,9 @@ update blobs set stored = false, claimed_at = $2 where digest = $1
 
 -- name: bytes-are-gone
 update blobs set claimed_at = null where digest = $1
+
+-- name: bytes-are-found
+update blobs set stored = true, claimed_at = null, size = $2 where digest = $1
 
 -- name: resize-blob
 update blobs set size = $2 where digest = $1
