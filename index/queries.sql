@@ -330,15 +330,15 @@ select count(*), coalesce(min(seen_at), 0), (select count(*) from blobs where cl
 
 -- name: garbage
 select digest, size, seen_at from blobs
- where refs = 0 and claimed_at is null and seen_at < $1 and (seen_at > $2 or seen_at = $2 and digest > $3)
+ where refs = 0 and claimed_at is null and seen_at < $1 and (seen_at, digest) > ($2, $3)
  order by seen_at, digest
  limit $4
 
 -- name: hold-garbage (sqlite)
-select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at limit $2
+select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at, digest limit $2
 
 -- name: hold-garbage (postgres)
-select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at limit $2
+select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at, digest limit $2
    for update skip locked
 
 -- name: unsettled-digests
@@ -567,6 +567,9 @@ update repositories set manifests = counted.manifests
 -- name: drop-unnamed-blobs
 delete from blobs
  where refs = 0 and not exists (select 1 from repository_blobs rb where rb.digest = blobs.digest)
+
+-- name: tidy (postgres)
+vacuum (analyze) repositories, blobs, repository_blobs, manifests, manifest_refs, tags
 
 -- name: all-layers
 select r.name, rb.digest, b.size from repository_blobs rb
