@@ -1,8 +1,11 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"math"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -93,16 +96,15 @@ func (t *tx) adopt(b Batch) (dangling []TagTarget, err error) {
 	if b.Last {
 		t.do("complete-adopted", b.Repo)
 	}
-	t.distrust(b.Broken)
+	t.addBlobs(b)
 	if b.empty() {
 		return nil, t.flush()
 	}
-	t.lockCounts(b.Manifests)
 	id, err := t.addRepository(b.Repo)
 	if err != nil {
 		return nil, err
 	}
-	t.addLayers(b)
+	t.linkLayers(b)
 	for _, m := range b.Manifests {
 		if err := t.adoptManifest(id, b.Repo, m); err != nil {
 			return nil, err
@@ -114,31 +116,85 @@ func (t *tx) adopt(b Batch) (dangling []TagTarget, err error) {
 	return t.addTags(id, b, "adopt-tag")
 }
 
-// lockCounts locks what manifests count, in the order in which a push does: manifests before what they name.
-func (t *tx) lockCounts(manifests []Manifest) {
-	var first, then []digest.Digest
-	for _, m := range manifests {
-		first, then = append(first, m.Digest), append(then, m.named()...)
+// addBlobs adds the rows of all that b has and names, and locks them in the order in which pushes do: manifests before what
+// they name, and that in the order of digests.
+func (t *tx) addBlobs(b Batch) {
+	ranks := b.ranks()
+	first := func(x, y digest.Digest) int {
+		return cmp.Or(cmp.Compare(ranks[x], ranks[y]), cmp.Compare(x, y))
 	}
-	for _, digests := range [][]digest.Digest{first, then} {
-		slices.Sort(digests)
-		for _, d := range slices.Compact(digests) {
-			t.do("count-blob", pack(d))
+	manifests, layers := make(map[digest.Digest]Manifest), make(map[digest.Digest]Blob)
+	for _, m := range b.Manifests {
+		manifests[m.Digest] = m
+	}
+	for _, layer := range b.Layers {
+		layers[layer.Digest] = layer
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(ranks), first) {
+		if m, ok := manifests[d]; ok {
+			t.do("add-blob", pack(d), len(m.Payload), now(), false)
+		}
+		if layer, ok := layers[d]; ok {
+			t.addShown([]Blob{layer})
+		} else if !slices.Contains(b.Broken, d) {
+			t.do("add-found-blob", pack(d), 0, now())
+		}
+		if t.do("count-blob", pack(d)); slices.Contains(b.Broken, d) {
+			t.distrust([]digest.Digest{d})
 		}
 	}
 }
 
+// ranks returns all digests that b has and names. Manifests that name others rank before these, and all rank before blobs.
+func (b Batch) ranks() map[digest.Digest]int {
+	ranks := make(map[digest.Digest]int)
+	for _, layer := range b.Layers {
+		ranks[layer.Digest] = lastRank
+	}
+	for _, m := range b.Manifests {
+		for _, d := range m.named() {
+			ranks[d] = lastRank
+		}
+	}
+	for _, d := range b.Broken {
+		ranks[d] = 0
+	}
+	for _, m := range b.Manifests {
+		ranks[m.Digest] = 0
+		for _, child := range m.Manifests {
+			ranks[child] = 0
+		}
+	}
+	for deeper := true; deeper; { // no digest can be that of what names it, so there is an end to it
+		deeper = false
+		for _, m := range b.Manifests {
+			for _, child := range m.Manifests {
+				if ranks[child] <= ranks[m.Digest] {
+					ranks[child], deeper = ranks[m.Digest]+1, true
+				}
+			}
+		}
+	}
+	return ranks
+}
+
+// lastRank is that of blobs.
+const lastRank = math.MaxInt
+
 // addLayers gives the repository of b, which there is, its layers.
 func (t *tx) addLayers(b Batch) {
 	t.addShown(b.Layers)
+	t.linkLayers(b)
+}
+
+func (t *tx) linkLayers(b Batch) {
 	for _, layer := range b.Layers {
 		t.do("link-blob", b.Repo, pack(layer.Digest))
 	}
 }
 
-// adoptManifest adds m, unless the repository has it.
+// adoptManifest adds m, whose row in blobs is locked, unless the repository has it.
 func (t *tx) adoptManifest(id int64, repo string, m Manifest) error {
-	t.do("add-blob", pack(m.Digest), len(m.Payload), now(), false) // which locks the row ahead of the look
 	if has, err := t.ask("has-manifest", repo, pack(m.Digest)).exists(); has || err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // A Queue is what waits to be collected.
 type Queue struct {
 	Blobs   int       // that nothing refers to
-	Claimed int       // of these
+	Claimed int       // of these, and of those that a verification has found to be bad
 	Oldest  time.Time // when the one that waits longest was seen last; zero if there is none
 }
 

@@ -75,7 +75,11 @@ func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...
 		if err != nil {
 			return err
 		}
-		added, stored, err := t.addManifest(id, m, len(tags) > 0)
+		var untaggedAt *int64
+		if len(tags) == 0 {
+			untaggedAt = new(now())
+		}
+		added, stored, err := t.addManifest(id, repo, m, untaggedAt)
 		if err != nil {
 			return err
 		}
@@ -85,6 +89,9 @@ func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...
 		for _, tag := range tags {
 			t.putTag(id, tag, m.Digest)
 			t.post(repo, Tag, tag, State{Digest: m.Digest})
+		}
+		if !added { // after the tags, by which others come to the same rows
+			t.do("touch-manifest", id, pack(m.Digest), m.MediaType, m.ArtifactType, now(), untaggedAt)
 		}
 		if len(tags) > 0 {
 			t.describe(id, m.Annotations)
@@ -139,19 +146,15 @@ func (t *tx) addRepository(repo string) (id int64, err error) {
 	return id, err
 }
 
-// addManifest adds m to the repository with the number id or, if that has it, notes that it was pushed again. stored
-// says whether the store has its payload.
-func (t *tx) addManifest(id int64, m Manifest, tagged bool) (added, stored bool, err error) {
+// addManifest adds m to the repository with the number id, unless that has it. stored says whether the store has its
+// payload.
+func (t *tx) addManifest(id int64, repo string, m Manifest, untaggedAt *int64) (added, stored bool, err error) {
 	unclaimed := t.find("add-blob", []any{pack(m.Digest), len(m.Payload), now(), false}, &stored)
-	var untaggedAt *int64
-	if !tagged {
-		untaggedAt = new(now())
-	}
-	again, err := t.exec("touch-manifest", id, pack(m.Digest), m.MediaType, m.ArtifactType, now(), untaggedAt)
+	has, err := t.ask("has-manifest", repo, pack(m.Digest)).exists()
 	if err == nil && !*unclaimed {
 		err = ErrClaimed
 	}
-	if err != nil || again > 0 {
+	if has || err != nil {
 		return false, stored, err
 	}
 	return true, stored, t.newManifest(id, m, untaggedAt)

@@ -26,7 +26,8 @@ import (
 //   - An insert or update of the row, by who counts or adds. It waits for neither of those who keep it, nor they for it.
 //
 // A row is locked before anything is read that it protects. The order is that of a manifest, then what it names in the
-// order of digests, and then the rows of other tables: of repositories, of tags, and of manifests. Serializable transactions would need no locks, but fail where these wait: all pushes of images with one base layer update one row.
+// order of digests, and then the rows of other tables: of repositories, of tags, and of manifests. Serializable
+// transactions would need no locks, but fail where these wait: all pushes of images with one base layer update one row.
 type postgresIndex struct {
 	pool    *pgxpool.Pool
 	queries map[string]string

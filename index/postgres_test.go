@@ -20,6 +20,7 @@ import (
 
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/integration/harness"
+	"github.com/parfait-registry/parfait/integration/scale"
 )
 
 // TestRoundTrips counts how often the index waits for PostgreSQL, once connections are warm.
@@ -361,5 +362,20 @@ func TestOrderOfNames(t *testing.T) {
 	}
 	if got, err := db.Tags(t.Context(), "a", "1.0", 3); !slices.Equal(got, tags[1:4]) || err != nil {
 		t.Errorf("got %v, %v, want %v", got, err, tags[1:4])
+	}
+}
+
+// TestRebuildTidies looks for what a rebuild leaves behind. All blobs come unreferenced, and would be among the garbage for as
+// long as nobody tidies up.
+func TestRebuildTidies(t *testing.T) {
+	p := postgres(t)
+	database := p.NewDatabase(t)
+	small := scale.Registry{Repositories: 20, Tags: 10, Garbage: 10}
+	if err := small.Fill(t.Context(), open(t, database)); err != nil {
+		t.Fatal(err)
+	}
+	got := p.Query(t, database, "select relname from pg_stat_user_tables where vacuum_count > 0 and analyze_count > 0 order by relname")
+	if want := "blobs\nmanifest_refs\nmanifests\nrepositories\nrepository_blobs\ntags"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

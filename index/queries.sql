@@ -326,19 +326,19 @@ select 1 from leases where name = $1 and holder = $2 and expires_at > $3 for sha
 delete from leases
 
 -- name: queue
-select count(*), coalesce(min(seen_at), 0), count(claimed_at) from blobs where refs = 0
+select count(*), coalesce(min(seen_at), 0), (select count(*) from blobs where claimed_at is not null) from blobs where refs = 0
 
 -- name: garbage
 select digest, size, seen_at from blobs
- where refs = 0 and claimed_at is null and seen_at < $1 and (seen_at > $2 or seen_at = $2 and digest > $3)
+ where refs = 0 and claimed_at is null and seen_at < $1 and (seen_at, digest) > ($2, $3)
  order by seen_at, digest
  limit $4
 
 -- name: hold-garbage (sqlite)
-select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at limit $2
+select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at, digest limit $2
 
 -- name: hold-garbage (postgres)
-select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at limit $2
+select digest from blobs where refs = 0 and claimed_at is null and seen_at < $1 order by seen_at, digest limit $2
    for update skip locked
 
 -- name: unsettled-digests
@@ -501,6 +501,9 @@ update blobs set stored = false, claimed_at = $2 where digest = $1
 -- name: bytes-are-gone
 update blobs set claimed_at = null where digest = $1
 
+-- name: bytes-are-found
+update blobs set stored = true, claimed_at = null, size = $2 where digest = $1
+
 -- name: resize-blob
 update blobs set size = $2 where digest = $1
 
@@ -564,6 +567,9 @@ update repositories set manifests = counted.manifests
 -- name: drop-unnamed-blobs
 delete from blobs
  where refs = 0 and not exists (select 1 from repository_blobs rb where rb.digest = blobs.digest)
+
+-- name: tidy (postgres)
+vacuum (analyze) repositories, blobs, repository_blobs, manifests, manifest_refs, tags
 
 -- name: all-layers
 select r.name, rb.digest, b.size from repository_blobs rb

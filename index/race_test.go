@@ -22,7 +22,7 @@ func TestRaces(t *testing.T) {
 		if !processes[0].Exclusive() {
 			processes = append(processes, open(t, database), open(t, database))
 		}
-		g := newGame()
+		g := newGame("")
 		for _, repo := range g.repos { // so that there is something to take away
 			addBlobs(t, processes[0], repo, g.contents...)
 		}
@@ -50,12 +50,13 @@ type game struct {
 	manifests []index.Manifest
 }
 
-// newGame has manifests that share layers, one of which may be elsewhere, and an index that names a manifest.
-func newGame() *game {
-	g := &game{repos: []string{"a", "b"}, contents: []string{"0", "1", "2"}}
+// newGame has manifests that share layers, one of which may be elsewhere, and an index that names a manifest. Games with
+// different names have nothing in common.
+func newGame(name string) *game {
+	g := &game{repos: []string{"a" + name, "b" + name}, contents: []string{"0" + name, "1" + name, "2" + name}}
 	d := func(i int) digest.Digest { return blob(g.contents[i]).Digest }
-	one, two, foreign, list := manifest("one", d(0), d(1)), manifest("two", d(1), d(2)), manifest("foreign", d(2)), manifest("list")
-	foreign.Elsewhere = []digest.Digest{d(0), digest.FromString("nowhere")}
+	one, two, foreign, list := manifest("one"+name, d(0), d(1)), manifest("two"+name, d(1), d(2)), manifest("foreign"+name, d(2)), manifest("list"+name)
+	foreign.Elsewhere = []digest.Digest{d(0), digest.FromString("nowhere" + name)}
 	list.Manifests = []digest.Digest{one.Digest, two.Digest}
 	g.manifests = []index.Manifest{one, two, foreign, list}
 	return g

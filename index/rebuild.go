@@ -18,7 +18,13 @@ type Builder struct {
 // Rebuild replaces all facts by those that fill adds, or leaves the index as it is if fill fails. Upload sessions are
 // kept. fill may run more than once. Nobody changes the index meanwhile.
 func (db *DB) Rebuild(ctx context.Context, fill func(*Builder) error) error {
-	return db.alone(ctx, "rebuild", func(t *tx) error { return t.rebuild(fill) })
+	err := db.alone(ctx, "rebuild", func(t *tx) error { return t.rebuild(fill) })
+	if err == nil && !db.Exclusive() {
+		// PostgreSQL does this by itself, but not at once. Until then the garbage is among all blobs, none of which had been
+		// counted when it came.
+		_ = db.ask(ctx, "tidy")(func(r rows) error { return r.Err() }, false)
+	}
+	return err
 }
 
 // alone runs do, which may change all facts, while nobody else changes one.

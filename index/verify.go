@@ -72,9 +72,13 @@ func (db *DB) Distrust(ctx context.Context, d digest.Digest) error {
 }
 
 // LoseBlob takes a blob from all repositories, though manifests name it: its bytes are not what they should be. They are
-// claimed until BytesAreGone. It is theirs again once it is pushed.
-func (db *DB) LoseBlob(ctx context.Context, d digest.Digest) ([]Change, error) {
+// claimed until BytesAreGone or FindBlob. It is theirs again once it is pushed. l is the lease of those who collect, since a
+// collector would take the claim for its own; the error is ErrLeased if it has expired.
+func (db *DB) LoseBlob(ctx context.Context, l *Lease, d digest.Digest) ([]Change, error) {
 	changes, err := db.update(ctx, "lose-blob", allRepositories, func(t *tx) error {
+		if err := t.check(l); err != nil {
+			return err
+		}
 		t.do("hold-blob", pack(d))
 		t.do("lose-bytes", pack(d), now())
 		repos, err := collect(t.ask("blob-repositories", pack(d), maxRepositories), scanText)
@@ -90,9 +94,28 @@ func (db *DB) LoseBlob(ctx context.Context, d digest.Digest) ([]Change, error) {
 	return changes, err
 }
 
+// FindBlob gives a blob that was lost back to those repositories that LoseBlob has taken it from: its bytes were found to
+// be right after all.
+func (db *DB) FindBlob(ctx context.Context, l *Lease, b Blob, lost []Change) ([]Change, error) {
+	return db.update(ctx, "find-blob", allRepositories, func(t *tx) error {
+		if err := t.check(l); err != nil {
+			return err
+		}
+		t.do("bytes-are-found", pack(b.Digest), b.Size)
+		for _, c := range lost {
+			t.do("link-blob", c.Repo, pack(b.Digest))
+			t.post(c.Repo, Layer, b.Digest.String(), State{Digest: b.Digest})
+		}
+		return t.flush()
+	})
+}
+
 // BytesAreGone says that the bytes of a blob that was lost are not in their place any more.
-func (db *DB) BytesAreGone(ctx context.Context, d digest.Digest) error {
+func (db *DB) BytesAreGone(ctx context.Context, l *Lease, d digest.Digest) error {
 	return db.commit(ctx, "bytes-are-gone", mode{durable: true}, func(t *tx) error {
+		if err := t.check(l); err != nil {
+			return err
+		}
 		t.do("bytes-are-gone", pack(d))
 		return nil
 	})

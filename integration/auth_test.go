@@ -86,17 +86,17 @@ func TestLogin(t *testing.T) {
 			for _, client := range []struct {
 				name   string
 				test   func(t *testing.T, addr, digest string)
-				mounts bool
+				mounts int // at the least
 			}{
-				{"crane", craneLogin, true},
-				{"skopeo", skopeoLogin, true},
-				{"podman", podmanLogin, false},
-				{"oras", orasLogin, true},
-				{"regctl", regctlLogin, true},
-				{"helm", helmLogin, false},
-				{"docker", dockerLogin, false},
-				{"containerd", containerdLogin, true},
-				{"go-containerregistry", ggcrLogin, true},
+				{"crane", craneLogin, 2},
+				{"skopeo", skopeoLogin, 1},
+				{"podman", podmanLogin, 0},
+				{"oras", orasLogin, 2},
+				{"regctl", regctlLogin, 2},
+				{"helm", helmLogin, 0},
+				{"docker", dockerLogin, 0},
+				{"containerd", containerdLogin, 2},
+				{"go-containerregistry", ggcrLogin, 2},
 			} {
 				t.Run(client.name, func(t *testing.T) {
 					rec := harness.Record(t, s)
@@ -112,7 +112,7 @@ func TestLogin(t *testing.T) {
 }
 
 // checkLogin looks at what a client has sent: the credentials that it was asked for, and mounts that were made.
-func checkLogin(t *testing.T, rec *harness.Recorder, scheme string, mounts bool) {
+func checkLogin(t *testing.T, rec *harness.Recorder, scheme string, mounts int) {
 	t.Helper()
 	shown, mounted, scopes := 0, 0, 0
 	for _, r := range rec.Requests() {
@@ -139,10 +139,10 @@ func checkLogin(t *testing.T, rec *harness.Recorder, scheme string, mounts bool)
 	if shown == 0 {
 		t.Errorf("no credentials were shown by %s", scheme)
 	}
-	if mounts && mounted < 2 {
-		t.Errorf("got %d mounts, want one within alice's and one from what is shared", mounted)
+	if mounted < mounts {
+		t.Errorf("got %d mounts, want %d: of what is alice's and, but for skopeo, which does not always try, of what is shared", mounted, mounts)
 	}
-	if mounts && scheme == "Bearer " && scopes == 0 && !postsForms(rec) {
+	if mounts > 0 && scheme == "Bearer " && scopes == 0 && !postsForms(rec) {
 		t.Error("no token was asked for with two scopes")
 	}
 }

@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"crypto/tls"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parfait-registry/parfait/integration/harness"
 )
@@ -80,33 +83,82 @@ func (e engine) test(t *testing.T, addr string, restart func()) {
 	}
 }
 
-// testPasswords meets a registry that asks for a password.
+// testPasswords meets a registry that asks for a password, by TLS, and takes it itself or gives tokens for it.
 func (e engine) testPasswords(t *testing.T) {
 	users := filepath.Join(t.TempDir(), "users")
 	if out, status := harness.RunParfait(t, harness.Options{}, "htpasswd", "-cb", users, "alice", "secret"); status != 0 {
 		t.Fatal(out)
 	}
-	s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH=" + users}})
+	addr := outsideAddr(t)
+	host, _, _ := net.SplitHostPort(addr)
+	certs := t.TempDir()
+	certify(t, "self-signed", "--dir", certs, host)
+	ca := filepath.Join(certs, "ca.crt")
+	for name, tokens := range map[string]string{"Basic": "false", "Bearer": "true"} {
+		t.Run(name, func(t *testing.T) {
+			s := harness.StartParfait(t, harness.Options{Addr: addr, TLS: &tls.Config{RootCAs: poolOf(t, ca)},
+				Env: append(encrypted(certs), "REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH="+users, "AUTH_TOKENS="+tokens)})
+			e.testLogin(t, s, ca)
+		})
+	}
+}
+
+// testLogin trusts an authority, logs in, pushes, pulls and logs out.
+func (e engine) testLogin(t *testing.T, s *harness.Server, ca string) {
 	docker, ref := e.docker(t), s.Addr+"/team/engine:v1"
 	id, _ := buildImage(t, docker, ref)
 	defer docker.try("", "rmi", "--force", id)
-	denied := func(args ...string) {
+	refused := func(reasons string, args ...string) {
 		t.Helper()
-		got := strings.ToLower(docker.fails(args...))
-		if !strings.Contains(got, "unauthorized") && !strings.Contains(got, "no basic auth credentials") {
-			t.Errorf("%s: got %q, want a refusal", docker.line(args), got)
+		if got := docker.fails(args...); !regexp.MustCompile("(?i)" + reasons).MatchString(got) {
+			t.Errorf("%s: got %q, want %s", docker.line(args), got, reasons)
 		}
 	}
-	denied("push", ref)
-	denied("login", "--username", "alice", "--password", "wrong", s.Addr)
-	denied("push", ref)
+	const denied = "unauthorized|no basic auth credentials|authentication required"
+	refused("certificate", "login", "--username", "alice", "--password", "secret", s.Addr)
+	trusted := filepath.Join("/etc/docker/certs.d", s.Addr)
+	if err := os.MkdirAll(trusted, 0o755); err != nil {
+		harness.Missing(t, "the engine cannot be told whom to trust: %v", err)
+	}
+	defer os.RemoveAll(trusted)
+	copyOf(t, ca, filepath.Join(trusted, "ca.crt"))
+	start := time.Now()
+	refused(denied, "push", ref)
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("docker has pushed in vain for %v: it does not see that it has to log in", took)
+	}
+	refused(denied, "login", "--username", "alice", "--password", "wrong", s.Addr)
+	refused(denied, "push", ref)
 	login(t, docker, s.Addr, "secret")
 	push(t, docker, ref)
 	docker.run("rmi", "--force", id)
 	docker.run("pull", ref)
 	docker.run("logout", s.Addr)
 	docker.run("rmi", "--force", id)
-	denied("pull", ref)
+	refused(denied, "pull", ref)
+}
+
+// outsideAddr is a free address that is not of the loopback interface, where engines trust every certificate.
+func outsideAddr(t *testing.T) string {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range addrs {
+		network, ok := addr.(*net.IPNet)
+		if !ok || network.IP.To4() == nil || !network.IP.IsGlobalUnicast() {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(network.IP.String(), "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	harness.Missing(t, "there is no address but that of the loopback interface")
+	return ""
 }
 
 func login(t *testing.T, docker *program, addr, password string) {

@@ -185,6 +185,12 @@ func keepLease(ctx context.Context, lease *index.Lease, every time.Duration) (_ 
 	}
 }
 
+// inTime returns a context for a delete, which must have come to its end, one way or the other, when a lease of that time
+// has expired.
+func inTime(ctx context.Context, lease *index.Lease, ttl time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, lease.Until().Add(-ttl/leaseParts))
+}
+
 // A collector does one collection.
 type collector struct {
 	*Registry
@@ -289,7 +295,7 @@ func (c *collector) delete(ctx context.Context, blobs []Blob) error {
 	for i, b := range blobs {
 		keys[i] = blobKey(b.Digest)
 	}
-	inTime, cancel := context.WithDeadline(ctx, c.lease.Until().Add(-c.cfg().TakeOver/leaseParts))
+	inTime, cancel := inTime(ctx, c.lease, c.cfg().TakeOver)
 	defer cancel()
 	if err := drivers.DeleteAll(inTime, c.store, keys...); err != nil {
 		return err

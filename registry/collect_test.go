@@ -1,9 +1,11 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -240,6 +242,55 @@ func TestPushOutlivesGrace(t *testing.T) {
 				}
 				f.outlive()
 				f.collect(t)
+			}
+			f.close(t)
+		}
+	})
+}
+
+// The bytes of an upload may be collected after they were put together, before the index knows of them. Who tries to end
+// the upload again has it, or is told to start anew, and can.
+func TestUploadOutlivesGrace(t *testing.T) {
+	placesInTime(t, func(t *testing.T, p place) {
+		for chunks := range 3 {
+			data := bytes.Repeat([]byte{byte(chunks)}, 300_000)
+			d, pieces := digest.FromBytes(data), chunks+1
+			var once sync.Once
+			ic := index.Config{Database: p.database, Grace: brief, Observe: func(ctx context.Context, call string) (err error) {
+				if call == "add-blob" {
+					once.Do(func() {
+						time.Sleep(brief)
+						err = p.store.Delete(ctx, blobKey(d))
+					})
+				}
+				return err
+			}}
+			f := open(t, registry.Config{GCDisabled: true}, p.store, ic)
+			s, err := f.StartUpload(t.Context(), "a", digest.SHA256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for piece := range slices.Chunk(data, len(data)/pieces) {
+				if _, err := f.WriteChunk(t.Context(), "a", s.ID, chunk(piece)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end := func() error {
+				_, err := f.CommitUpload(t.Context(), "a", s.ID, d, registry.Chunk{Start: -1})
+				return err
+			}
+			if err := end(); code(err) != registry.Unavailable {
+				t.Errorf("%d pieces: got %v, want UNAVAILABLE", pieces, err)
+			}
+			if err := end(); err != nil && code(err) != registry.BlobUploadUnknown {
+				t.Errorf("%d pieces, tried again: got %v, want BLOB_UPLOAD_UNKNOWN if anything", pieces, err)
+			}
+			if _, err := f.Upload(t.Context(), "a", s.ID); code(err) != registry.BlobUploadUnknown {
+				t.Errorf("%d pieces: the session: got %v, want BLOB_UPLOAD_UNKNOWN", pieces, err)
+			}
+			push(t, f.Registry, "a", data)
+			if got := read(t, f.Registry, "a", d); !bytes.Equal(got, data) {
+				t.Errorf("%d pieces: got other bytes", pieces)
 			}
 			f.close(t)
 		}

@@ -53,6 +53,20 @@ func Read(ctx context.Context, store drivers.Driver, db *index.DB) (Report, erro
 	return rebuild(ctx, store, db, reader{})
 }
 
+// Look returns a registry that knows what the store shows, to look it up and for nothing else: it takes nothing from
+// others, and changes nothing in the store. All is read into db first, which is of no use with the store afterwards. The
+// registry is not closed.
+func Look(ctx context.Context, cfg Config, store drivers.Driver, db *index.DB, log *slog.Logger) (*Registry, error) {
+	if _, err := Read(ctx, store, db); err != nil {
+		return nil, err
+	}
+	cfg.ReadOnly = true
+	r := newRegistry(cfg, store, db, log)
+	r.adoption = new(adoption)
+	r.adoption.over.Store(true)
+	return r, nil
+}
+
 func rebuild(ctx context.Context, store drivers.Driver, db *index.DB, how reader) (report Report, err error) {
 	err = db.Rebuild(ctx, func(b *index.Builder) error {
 		x, problems := how, []string(nil)

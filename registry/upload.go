@@ -282,13 +282,19 @@ func (r *Registry) commitStaged(ctx context.Context, repo Name, d digest.Digest,
 }
 
 // compose makes the parts of s the blob d. Where an earlier try has done so and was cut off after it, the parts are
-// gone, and the blob, which is only ever there whole, is there.
+// gone, and the blob, which is only ever there whole, is there. If that is gone as well, since it was collected before the
+// index knew of it, there is nothing left of the upload: the error has the code BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) compose(ctx context.Context, d digest.Digest, s index.Session) error {
 	err := drivers.Compose(ctx, r.store, blobKey(d), partKeys(s)...)
-	if errors.Is(err, fs.ErrNotExist) {
-		if o, statErr := r.store.Stat(ctx, blobKey(d)); statErr == nil && o.Size == s.Size {
-			return nil
-		}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	switch o, statErr := r.store.Stat(ctx, blobKey(d)); {
+	case statErr == nil && o.Size == s.Size:
+		return nil
+	case errors.Is(statErr, fs.ErrNotExist):
+		gone := &Error{Code: BlobUploadUnknown, Err: err, Message: fmt.Sprintf("upload %s was too slow, and its bytes are gone: start again", s.ID)}
+		return errors.Join(gone, r.dropUpload(ctx, s))
 	}
 	return err
 }

@@ -94,7 +94,7 @@ func (w *verification) checkMissing(ctx context.Context, d digest.Digest) error 
 	}
 	_, err = w.Store.Stat(ctx, blobKey(d))
 	if errors.Is(err, fs.ErrNotExist) {
-		return w.found(Finding{Defect: MissingBlob, Key: blobKey(d)}, func() error { return w.heal(ctx, fact, false) })
+		return w.found(Finding{Defect: MissingBlob, Key: blobKey(d)}, func() error { return w.heal(ctx, fact) })
 	}
 	return err // or it came meanwhile
 }
@@ -123,7 +123,7 @@ func (w *verification) checkBlob(ctx context.Context, d digest.Digest, o drivers
 		return w.found(Finding{Defect: ExtraBlob, Key: o.Key}, nil)
 	case counts && got != d:
 		detail := fmt.Sprintf("it has %d bytes with the digest %s", size, got)
-		return w.found(Finding{Defect: CorruptBlob, Key: o.Key, Detail: detail}, func() error { return w.heal(ctx, fact, true) })
+		return w.found(Finding{Defect: CorruptBlob, Key: o.Key, Detail: detail}, func() error { return w.heal(ctx, fact) })
 	case counts && fact.Size != size:
 		detail := fmt.Sprintf("it has %d bytes, the index says %d", size, fact.Size)
 		return w.found(Finding{Defect: WrongSize, Key: o.Key, Detail: detail}, func() error {
@@ -175,8 +175,8 @@ func unreadable(ctx context.Context, err error) error {
 	return &unreadableError{err}
 }
 
-// heal gives a manifest the bytes that the index has, and puts another blob aside, if there are bytes.
-func (w *verification) heal(ctx context.Context, fact index.BlobFact, there bool) error {
+// heal gives a manifest the bytes that the index has, and takes another blob out of all repositories.
+func (w *verification) heal(ctx context.Context, fact index.BlobFact) error {
 	d := fact.Digest
 	payload, err := w.Index.Payload(ctx, d)
 	if err == nil && d.Algorithm().FromBytes(payload) == d {
@@ -191,26 +191,5 @@ func (w *verification) heal(ctx context.Context, fact index.BlobFact, there bool
 	if !fact.Linked { // a push writes the bytes in any case, and may be about to
 		return w.Index.Distrust(ctx, d)
 	}
-	changes, err := w.Index.LoseBlob(ctx, d)
-	if err != nil {
-		return err
-	}
-	if err := w.outbox.show(ctx, changes); err != nil {
-		return err
-	}
-	if there {
-		if err := w.quarantine(ctx, d); err != nil {
-			return err
-		}
-	}
-	return w.Index.BytesAreGone(ctx, d)
-}
-
-// quarantine moves bytes out of their place, unless somebody else has who found them claimed.
-func (w *verification) quarantine(ctx context.Context, d digest.Digest) error {
-	err := drivers.Compose(ctx, w.Store, quarantineKey(d), blobKey(d))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return w.Store.Delete(ctx, blobKey(d))
+	return w.lose(ctx, d)
 }

@@ -131,7 +131,7 @@ func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, err error) 
 	s.askPassword(w)
 	message := "user name or password is wrong, or the refresh token is of no use any more"
 	if r.Method != http.MethodPost && r.Header.Get("Authorization") == "" {
-		message = "authentication required"
+		message = "log in: authentication required" // docker pushes again for a minute if it is the last two words alone
 	}
 	return writeOAuthError(w, http.StatusUnauthorized, "invalid_grant", message)
 }

@@ -72,16 +72,23 @@ func (i *importV1) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	if i.dryRun {
+		reg, err := registry.Look(ctx, s.registry, store, db, log)
+		if err != nil {
+			return failed(err)
+		}
+		return failed(i.importTree(cmd, legacy.Import{From: tree, To: reg, Store: store, DryRun: true}))
+	}
 	background := context.WithoutCancel(ctx) // what is under way is brought to its end
 	reg, err := registry.Open(background, s.registry, store, db, log)
 	if err != nil {
 		return refused(err)
 	}
 	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
-	return failed(i.importTree(cmd, legacy.Import{From: tree, To: reg, Store: store, DryRun: i.dryRun}))
+	return failed(i.importTree(cmd, legacy.Import{From: tree, To: reg, Store: store}))
 }
 
-// openTrial is openStore with an index that goes when it is closed, and is read from the store first.
+// openTrial is openStore with an index that goes when it is closed.
 func (s *settings) openTrial(ctx context.Context, log *slog.Logger) (drivers.Driver, *index.DB, error) {
 	trustRoots()
 	store, err := s.end.open(ctx, log)

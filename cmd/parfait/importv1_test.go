@@ -46,7 +46,7 @@ func TestImportV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := names(t, old)
-	for n, tt := range []struct {
+	for _, tt := range []struct {
 		args           string
 		status         int
 		stdout, stderr string // parts of them
@@ -66,13 +66,13 @@ func TestImportV1(t *testing.T) {
 		{"-f both -c " + config + " --rename library/Upper=app2", 0, "2 tags imported", ""},
 		{"-f both -c " + config + " --rename library/Upper=app2", 0, "0 tags imported, 2 imported before", ""},
 	} {
+		stored := names(t, store)
 		status, stdout, stderr := command(t, append([]string{"import-v1"}, strings.Fields(tt.args)...)...)
 		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
 			t.Errorf("parfait import-v1 %s: got status %d, stdout %q, stderr %q", tt.args, status, stdout, stderr)
 		}
-		registry := func(name string) bool { return strings.Contains(name, "/docker/registry/") }
-		if n == 1 && slices.ContainsFunc(names(t, store), registry) {
-			t.Errorf("two dry runs wrote %q", names(t, store))
+		if now := names(t, store); strings.Contains(tt.args, "--dry-run") && !slices.Equal(now, stored) {
+			t.Errorf("parfait import-v1 %s: the store had %q and has %q", tt.args, stored, now)
 		}
 	}
 	if after := names(t, old); strings.Join(after, " ") != strings.Join(before, " ") {
@@ -84,6 +84,9 @@ func TestImportV1(t *testing.T) {
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e os.DirEntry, err error) error {
+		if name == dir && os.IsNotExist(err) {
+			return nil
+		}
 		if err == nil && e.Type().IsRegular() {
 			all = append(all, name)
 		}

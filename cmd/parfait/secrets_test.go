@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -159,7 +160,7 @@ func TestSecretsInRequests(t *testing.T) {
 	addr := l.Addr().String()
 	l.Close()
 	if err := os.WriteFile("config.yml", []byte(fmt.Sprintf(`a: {storage: mem, loglevel: debug, http_addr: %q, auth_htpasswd_path: users,
-    auth_tokens: true, audit_log: stdout, access: [{repositories: [a/**], users: [alice], actions: [push]}]}`, addr)), 0o600); err != nil {
+    auth_tokens: true, audit_log: stdout, access: [{repositories: [a/**], users: [alice], actions: [push, metrics]}]}`, addr)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -174,7 +175,7 @@ func TestSecretsInRequests(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	ask := func(method, path, body string, headers ...string) {
+	ask := func(method, path, body string, headers ...string) (answer string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(body))
 		if err != nil {
@@ -190,7 +191,12 @@ func TestSecretsInRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
+		defer resp.Body.Close()
+		data, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
 	}
 	form := func(values ...string) string {
 		v := url.Values{}
@@ -213,6 +219,11 @@ func TestSecretsInRequests(t *testing.T) {
 	ask("POST", "/token", form("grant_type", "refresh_token", "refresh_token", marker), kind, urlencoded)
 	ask("POST", "/token", form("grant_type", marker), kind, urlencoded)
 	ask("PUT", "/v2/a/app/manifests/v1?token="+marker, "{}", "X-User", "alice", "X-Password", marker, "Cookie", marker, "Referer", "http://"+marker)
+	measured := ask("GET", "/metrics", "", "X-User", "alice", "X-Password", marker)
+	if !strings.Contains(measured, "# TYPE parfait_") {
+		t.Errorf("got %s, want metrics", measured)
+	}
+	keepsQuiet(t, "the metrics", measured)
 	stop()
 	if status := <-ended; status != 0 {
 		t.Errorf("got status %d: %s", status, errs)
