@@ -36,6 +36,7 @@ type response struct {
 	gone   bool          // the client left before it had its answer
 	cut    bool          // the answer was broken off
 
+	context    requestContext
 	endpoint   *endpoint // nil if the path has none, or was not looked at
 	repository string    // in the path
 	received   int64     // bytes of the body of the request

@@ -179,12 +179,13 @@ func (s *settings) adjustableLogger(w io.Writer) (*slog.Logger, *slog.LevelVar) 
 	if l, err := s.level(); err == nil { // else read has refused it
 		level.Set(l)
 	}
-	var log *slog.Logger
+	var h slog.Handler
 	if s.process.LogFormat == "text" || s.process.LogFormat == "" && isTerminal(w) {
-		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+		h = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 	} else {
-		log = slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}))
+		h = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds})
 	}
+	log := slog.New(server.NameRequests(h))
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}
