@@ -40,6 +40,7 @@ type response struct {
 	endpoint   *endpoint // nil if the path has none, or was not looked at
 	repository string    // in the path
 	received   int64     // bytes of the body of the request
+	traced     func(Request)
 }
 
 // wrap returns w as a response.

@@ -25,6 +25,7 @@ import (
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
+	"github.com/parfait-registry/parfait/traces"
 )
 
 // options are the flags that all sub-commands share.
@@ -185,7 +186,7 @@ func (s *settings) adjustableLogger(w io.Writer) (*slog.Logger, *slog.LevelVar) 
 	} else {
 		h = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds})
 	}
-	log := slog.New(server.NameRequests(h))
+	log := slog.New(server.NameRequests(traces.NameLines(h)))
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}
