@@ -70,3 +70,44 @@ func TestDebug(t *testing.T) {
 		}
 	}
 }
+
+// TestLogs has a request that comes with an id, and one without, in the two formats of the log, and in the audit.
+func TestLogs(t *testing.T) {
+	for _, tt := range []struct {
+		format, want string
+		lines        int // with the id of a request that the audit, which is JSON, tells as well
+	}{
+		{"json", `"request_id":"%s"`, 2},
+		{"text", `request_id=%s`, 1},
+	} {
+		t.Run(tt.format, func(t *testing.T) {
+			s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_LOG_FORMATTER=" + tt.format, "REGISTRY_LOG_LEVEL=info", "AUDIT_LOG=stderr"}})
+			req, err := http.NewRequestWithContext(t.Context(), "DELETE", s.URL+"/v2/app/manifests/v1?secret=hush", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Request-ID", "edge-1")
+			req.Header.Set("Authorization", "Bearer hush")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			given := resp.Header.Get("X-Request-ID")
+			resp, err = http.Get(s.URL + "/v2/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			made := resp.Header.Get("X-Request-ID")
+			s.Stop()
+			lines := func(id string) int { return strings.Count(s.Log(), strings.Replace(tt.want, "%s", id, 1)) }
+			if given != "edge-1" || lines(given) != tt.lines || made == "" || lines(made) != 1 {
+				t.Errorf("got %d lines of request %q, %d of %q", lines(given), given, lines(made), made)
+			}
+			if strings.Contains(s.Log(), "hush") {
+				t.Error("the log tells a secret")
+			}
+		})
+	}
+}

@@ -39,9 +39,10 @@ func rooms() map[string][]string {
 		"events":             {"index", "registry"},
 		"certs":              {},
 		"server":             {"access", "registry"},
+		"traces":             {"drivers/metered", "index", "server"},
 		"metrics":            {"drivers", "drivers/metered", "index", "registry", "server"},
 		"cmd/parfait": {"", "flavors", "drivers", "drivers/local", "drivers/mem", "drivers/metered", "drivers/s3", "drivers/gcs", "drivers/swift", "drivers/gocloud",
-			"access", "certs", "doctor", "events", "index", "legacy", "metrics", "registry", "server"},
+			"access", "certs", "doctor", "events", "index", "legacy", "metrics", "registry", "server", "traces"},
 		"integration":         {"integration/harness"},
 		"integration/harness": {},
 		"integration/images":  {"integration/harness"},
@@ -69,6 +70,9 @@ func TestImports(t *testing.T) {
 			}
 			if strings.HasPrefix(path, "github.com/prometheus/") && room != "metrics" {
 				t.Errorf("package %q imports %s: metrics have their place in metrics", room, path)
+			}
+			if strings.HasPrefix(path, "go.opentelemetry.io/") && room != "traces" {
+				t.Errorf("package %q imports %s: traces have their place in traces", room, path)
 			}
 			if path == "database/sql" && room != "index" {
 				t.Errorf("package %q imports database/sql: queries have their place in index", room)

@@ -86,6 +86,7 @@ func badStarts(t *testing.T, file, store, addr string) []badStart {
 		{"no port", "REGISTRY_HTTP_ADDR=127.0.0.1:99999", "", "", "http_addr 99999"},
 		{"an address for debugging in use", "REGISTRY_HTTP_DEBUG_ADDR=" + addr, "", "", "debug_addr " + addr + " in use"},
 		{"no path of metrics", "REGISTRY_HTTP_DEBUG_PROMETHEUS_PATH=metrics", "", "", `debug_prometheus_path "metrics"`},
+		{"traces by gRPC", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "", "", "OTEL_EXPORTER_OTLP_PROTOCOL http/protobuf"},
 		{"credentials asked for", "REGISTRY_AUTH=htpasswd REGISTRY_AUTH_HTPASSWD_REALM=r REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd", "", "", "auth htpasswd"},
 		{"S3 where nobody is", "SETTINGS_FLAVOR=s3 AWS_BUCKET=acme-docker STORAGE_PATH=/registry AWS_KEY=k AWS_SECRET=s AWS_HOST=127.0.0.1 AWS_PORT=1 AWS_SECURE=false", "", "", "boto_host 127.0.0.1:1 refused"},
 		{"S3 without a bucket", "SETTINGS_FLAVOR=prod AWS_KEY=k AWS_SECRET=s", "", "", "s3_bucket empty"},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -88,6 +89,10 @@ type Config struct {
 	// Measure, unless it is nil, is called once for each pattern of paths, and with "" for paths that match none. What it
 	// returns is called at the end of each such request, by many goroutines at the same time. The command sets it.
 	Measure func(pattern string) func(Request) `yaml:"-"`
+
+	// Trace, unless it is nil, is called at the beginning of each request, and what it returns at its end. The context takes
+	// the place of the request's. The command sets it.
+	Trace func(r *http.Request) (ctx context.Context, end func(Request)) `yaml:"-"`
 
 	// Metrics answers GET /metrics. Nil is no such path. The command sets it.
 	Metrics http.Handler `yaml:"-"`

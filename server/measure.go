@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -8,6 +9,7 @@ import (
 // A Request is what there is to say of a request when it is over.
 type Request struct {
 	Method     string
+	Route      string // the pattern of the path; empty if it matches none
 	Repository string // as the client wrote it; empty if the path has none
 	Status     int    // 499 if the client left before it had its answer
 	Cut        bool   // the answer failed after its first byte, and was broken off
@@ -15,11 +17,17 @@ type Request struct {
 	Duration   time.Duration
 }
 
-// account tells of each request when it is over: the log, and who measures.
+// account tells of each request when it is over: the log, and who measures or traces.
 func (s *Server) account(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rw := wrap(w)
-		defer s.tell(rw, r, time.Now()) // also when a panic cuts the connection
+		start := time.Now()
+		if s.cfg.Trace != nil {
+			var ctx context.Context
+			ctx, rw.traced = s.cfg.Trace(r)
+			r = r.WithContext(ctx)
+		}
+		defer s.tell(rw, r, start) // also when a panic cuts the connection
 		next.ServeHTTP(rw, r)
 	})
 }
@@ -34,12 +42,16 @@ func (s *Server) tell(w *response, r *http.Request, start time.Time) {
 		status = http.StatusOK
 	}
 	s.logRequest(w, r, status, took)
+	q := Request{Method: r.Method, Repository: w.repository, Status: status, Cut: w.cut, In: w.received, Out: w.bytes, Duration: took}
 	measure := s.router.measure
 	if w.endpoint != nil {
-		measure = w.endpoint.measure
+		q.Route, measure = w.endpoint.pattern, w.endpoint.measure
 	}
 	if measure != nil {
-		measure(Request{Method: r.Method, Repository: w.repository, Status: status, Cut: w.cut, In: w.received, Out: w.bytes, Duration: took})
+		measure(q)
+	}
+	if w.traced != nil {
+		w.traced(q)
 	}
 }
 

@@ -36,9 +36,11 @@ type response struct {
 	gone   bool          // the client left before it had its answer
 	cut    bool          // the answer was broken off
 
+	context    requestContext
 	endpoint   *endpoint // nil if the path has none, or was not looked at
 	repository string    // in the path
 	received   int64     // bytes of the body of the request
+	traced     func(Request)
 }
 
 // wrap returns w as a response.

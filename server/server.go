@@ -75,6 +75,7 @@ func newServer(cfg Config, reg *registry.Registry, guard *access.Guard, log *slo
 // middleware lists what every request passes, outermost first. What is off costs nothing.
 func (s *Server) middleware() []middleware {
 	all := []middleware{
+		identify,
 		s.account, // sees how every request ended
 		s.recoverPanics,
 		s.readProxies,

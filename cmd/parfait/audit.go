@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/parfait-registry/parfait/server"
 )
 
 // auditConfig has the keys of the audit. Zero means the default.
@@ -43,7 +45,7 @@ func (c auditConfig) open(stdout, stderr io.Writer, log *slog.Logger) (*slog.Log
 		out, closer = file, file
 	}
 	out = &watched{Writer: out, log: log}
-	return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{ReplaceAttr: asAudit})), closer, nil
+	return slog.New(server.NameRequests(slog.NewJSONHandler(out, &slog.HandlerOptions{ReplaceAttr: asAudit}))), closer, nil
 }
 
 // file opens the file once, to know that it can be written, and then in turns.

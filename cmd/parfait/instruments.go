@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"log/slog"
+	"time"
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/metered"
@@ -9,35 +11,71 @@ import (
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
+	"github.com/parfait-registry/parfait/traces"
 )
 
 // instruments are what watches a server at work.
 type instruments struct {
 	storage string           // the name of the back end
 	metrics *metrics.Metrics // nil if nothing is measured
+	traces  *traces.Traces   // nil if nothing is traced
 }
 
-func (s *settings) newInstruments() *instruments {
+// newInstruments opens what the flavor and the environment ask for. The caller closes it.
+func (s *settings) newInstruments(ctx context.Context, log *slog.Logger) (_ *instruments, err error) {
 	i := &instruments{storage: s.end.name}
 	if !s.metrics.Disabled {
 		i.metrics = metrics.New(s.metrics, buildVersion())
 	}
-	return i
+	i.traces, err = traces.Open(ctx, buildVersion(), log)
+	return i, err
+}
+
+// close sends what is left to send.
+func (i *instruments) close(ctx context.Context, log *slog.Logger) {
+	if i.traces == nil {
+		return
+	}
+	if err := i.traces.Close(ctx); err != nil {
+		log.Warn("the last traces are lost", "err", err)
+	}
 }
 
 // watchIndex has cfg open an index that is watched.
 func (i *instruments) watchIndex(cfg *index.Config) {
+	var all indexWatchers
 	if i.metrics != nil {
-		cfg.Watcher = i.metrics.Index()
+		all = append(all, i.metrics.Index())
+	}
+	if i.traces != nil {
+		all = append(all, i.traces.Index())
+	}
+	switch len(all) {
+	case 0:
+	case 1:
+		cfg.Watcher = all[0]
+	default:
+		cfg.Watcher = all
 	}
 }
 
 // watchStore returns a store that is watched.
 func (i *instruments) watchStore(store drivers.Driver) drivers.Driver {
-	if i.metrics == nil {
-		return store
+	var all storeWatchers
+	if i.metrics != nil {
+		all = append(all, i.metrics.Store())
 	}
-	return metered.Watched(store, i.metrics.Store())
+	if i.traces != nil {
+		all = append(all, i.traces.Store(i.storage))
+	}
+	switch len(all) {
+	case 0:
+		return store
+	case 1:
+		return metered.Watched(store, all[0])
+	default:
+		return metered.Watched(store, all)
+	}
 }
 
 // watchRequests has a server with this configuration be watched.
@@ -45,11 +83,52 @@ func (i *instruments) watchRequests(cfg *server.Config, log *slog.Logger) {
 	if i.metrics != nil {
 		cfg.Measure, cfg.Metrics = i.metrics.Route, i.metrics.Handler(log)
 	}
+	if i.traces != nil {
+		cfg.Trace = i.traces.Request
+	}
 }
 
 // read has the metrics tell of all parts of a server.
 func (i *instruments) read(store drivers.Driver, db *index.DB, reg *registry.Registry, web *server.Server, log *slog.Logger) {
 	if i.metrics != nil {
 		i.metrics.Read(metrics.Sources{Storage: i.storage, Store: store, Index: db, Registry: reg, InFlight: web.InFlight, Log: log})
+	}
+}
+
+// storeWatchers are several that are told the same. The context goes from one to the next.
+type storeWatchers []metered.Watcher
+
+func (all storeWatchers) Begin(ctx context.Context, op, key string) context.Context {
+	for _, w := range all {
+		ctx = w.Begin(ctx, op, key)
+	}
+	return ctx
+}
+
+func (all storeWatchers) End(ctx context.Context, op string, d metered.Done) {
+	for _, w := range all {
+		w.End(ctx, op, d)
+	}
+}
+
+// indexWatchers are likewise.
+type indexWatchers []index.Watcher
+
+func (all indexWatchers) Begin(ctx context.Context, kind index.CallKind, call string) context.Context {
+	for _, w := range all {
+		ctx = w.Begin(ctx, kind, call)
+	}
+	return ctx
+}
+
+func (all indexWatchers) End(ctx context.Context, kind index.CallKind, call string, took time.Duration, err error) {
+	for _, w := range all {
+		w.End(ctx, kind, call, took, err)
+	}
+}
+
+func (all indexWatchers) Committed(transactions int) {
+	for _, w := range all {
+		w.Committed(transactions)
 	}
 }

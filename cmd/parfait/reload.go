@@ -65,7 +65,7 @@ func (s *service) reload(ctx context.Context) {
 func (s *settings) keep(old server.Config) {
 	server := &s.server
 	server.Version, server.Audit, server.Witness = old.Version, old.Audit, old.Witness
-	server.Measure, server.Metrics = old.Measure, old.Metrics
+	server.Measure, server.Trace, server.Metrics = old.Measure, old.Trace, old.Metrics
 	server.HTTPAddr, server.HTTP2Disabled, server.H2CEnabled = old.HTTPAddr, old.HTTP2Disabled, old.H2CEnabled
 	server.HeaderTimeout, server.IdleTimeout = old.HeaderTimeout, old.IdleTimeout
 }

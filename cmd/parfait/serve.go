@@ -52,7 +52,11 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	log, level := s.adjustableLogger(stderr)
-	watch := s.newInstruments()
+	watch, err := s.newInstruments(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer watch.close(context.WithoutCancel(ctx), log)
 	watch.watchIndex(&s.index)
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
+	"github.com/parfait-registry/parfait/traces"
 )
 
 // options are the flags that all sub-commands share.
@@ -179,12 +180,13 @@ func (s *settings) adjustableLogger(w io.Writer) (*slog.Logger, *slog.LevelVar) 
 	if l, err := s.level(); err == nil { // else read has refused it
 		level.Set(l)
 	}
-	var log *slog.Logger
+	var h slog.Handler
 	if s.process.LogFormat == "text" || s.process.LogFormat == "" && isTerminal(w) {
-		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+		h = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 	} else {
-		log = slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds}))
+		h = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds})
 	}
+	log := slog.New(server.NameRequests(traces.NameLines(h)))
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}

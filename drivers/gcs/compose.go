@@ -122,7 +122,7 @@ func (c *composition) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	if _, err := c.d.removeTemps(ctx, c.temps); err != nil {
-		c.d.log.Warn("temporary objects are left for the next sweep", "driver", "gcs", "err", err)
+		c.d.log.WarnContext(ctx, "temporary objects are left for the next sweep", "driver", "gcs", "err", err)
 	}
 }
 

@@ -140,7 +140,7 @@ func (d *Driver) sweepFolder(ctx context.Context, t *tree, age time.Duration) (g
 	case now.Sub(t.mark.modTime()) < age/2:
 		return false, nil
 	}
-	d.log.Debug("segments are removed", "driver", "swift", "key", t.path(), "segments", len(t.segments))
+	d.log.DebugContext(ctx, "segments are removed", "driver", "swift", "key", t.path(), "segments", len(t.segments))
 	if err := d.removeAll(ctx, t.segments); err != nil {
 		return false, err
 	}
