@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/parfait-registry/parfait/events"
+	"github.com/parfait-registry/parfait/flavors"
+	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/mail"
+)
+
+// tellConfig has the groups of keys about who is told of what.
+type tellConfig struct {
+	// Notifications say who is told what clients do.
+	Notifications events.Config `yaml:"notifications"`
+	// Mail says who is told of errors.
+	Mail mail.Config `yaml:"email_exceptions"`
+}
+
+// mail is the configuration of mail, wherever the flavor has it.
+func (s *settings) mail() mail.Config {
+	cfg := s.tell.Mail.Or(s.flatMail)
+	cfg.Mask = flavors.Mask
+	cfg.About = fmt.Sprintf("parfait %s, flavor %s,", buildVersion(), s.server.Flavor)
+	return cfg
+}
+
+// mailTimeout bounds the last mail.
+const mailTimeout = 5 * time.Second
+
+// openMail returns log such that its errors are mailed, if anybody wants them. The caller calls end last.
+func (s *settings) openMail(ctx context.Context, log *slog.Logger) (_ *slog.Logger, end func(), err error) {
+	trustRoots()
+	mailer, err := mail.Open(ctx, s.mail(), log)
+	if mailer == nil || err != nil {
+		return log, func() {}, err
+	}
+	return slog.New(mailer.Handler(log.Handler())), func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mailTimeout)
+		defer cancel()
+		mailer.Close(ctx)
+	}, nil
+}
+
+// openEvents has the server tell what clients do, if anybody wants to know. The caller calls end before it closes db.
+func (s *settings) openEvents(ctx context.Context, db *index.DB, log *slog.Logger) (end func() error, err error) {
+	told, err := events.Open(ctx, s.tell.Notifications, db, log)
+	if told == nil || err != nil {
+		return func() error { return nil }, err
+	}
+	s.server.Witness = told
+	return func() error { return told.Close(ctx) }, nil
+}
