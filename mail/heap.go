@@ -43,7 +43,7 @@ func newLine(r slog.Record, context []slog.Attr, mask func(string) string) line 
 			l.stack = clip(rest, stackMax)
 		}
 		if a.Key == "err" {
-			l.kind += ": " + clip(variable.ReplaceAllString(value, "…"), lineMax)
+			l.kind += ": " + clip(variable.ReplaceAllString(value, "..."), lineMax)
 		}
 		if value == "" || strings.ContainsAny(value, ` "=`) {
 			value = strconv.Quote(value)
@@ -64,7 +64,7 @@ func clip(text string, n int) string {
 	if len(text) <= n {
 		return text
 	}
-	return strings.ToValidUTF8(text[:n], "") + "…"
+	return strings.ToValidUTF8(text[:n], "") + "..."
 }
 
 // A heap is what is to be told.

@@ -177,6 +177,7 @@ func (m *Mailer) compose(h heap) (*gomail.Msg, error) {
 	}
 	msg.SetDate()
 	msg.SetMessageID()
+	msg.SetUserAgent("parfait")
 	msg.SetBulk() // nobody is away because of it
 	msg.Subject(h.subject(m.host))
 	msg.SetBodyString(gomail.TypeTextPlain, h.text(m.host, m.cfg.About))

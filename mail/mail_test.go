@@ -345,7 +345,7 @@ func TestText(t *testing.T) {
 	}
 	for _, want := range []string{
 		"parfait test, flavor prod, on ", "has logged 52 errors from 2",
-		"1. 50 times: request failed: put blob …: write …: no space left on device",
+		"1. 50 times: request failed: put blob ...: write ...: no space left on device",
 		`path=/v2/a/blobs/uploads/0 err="put blob sha256:000`, "path=/v2/a/blobs/uploads/2 ", "and 47 more",
 		"2. 1 time: request failed", `task=x method=GET err="panic: assignment to entry in nil map"`, "goroutine ", "mail_test.failure(",
 		"3. 1 time: background work failed", "postgres://me:***@db/x",
