@@ -5,6 +5,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/metered"
+	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
@@ -44,6 +45,19 @@ func (i *instruments) watchStore(store drivers.Driver) drivers.Driver {
 func (i *instruments) watchRequests(cfg *server.Config, log *slog.Logger) {
 	if i.metrics != nil {
 		cfg.Measure, cfg.Metrics = i.metrics.Route, i.metrics.Handler(log)
+	}
+}
+
+// watchEvents has what becomes of events be counted.
+func (i *instruments) watchEvents(cfg *events.Config) {
+	if i.metrics != nil {
+		cfg.Observe = func(endpoint string, what events.Outcome, n int) {
+			if what == events.Queued {
+				i.metrics.EventsQueued(endpoint, n)
+			} else {
+				i.metrics.EventsBecame(endpoint, string(what), n)
+			}
+		}
 	}
 }
 

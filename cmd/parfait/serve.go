@@ -79,7 +79,7 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	}
 	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
 	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
-	endEvents, err := s.openEvents(background, db, log)
+	endEvents, err := s.openEvents(background, db, watch, log)
 	if err != nil {
 		return failed(err)
 	}

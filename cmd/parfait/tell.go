@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/parfait-registry/parfait/events"
@@ -46,8 +47,11 @@ func (s *settings) openMail(ctx context.Context, log *slog.Logger) (_ *slog.Logg
 }
 
 // openEvents has the server tell what clients do, if anybody wants to know. The caller calls end before it closes db.
-func (s *settings) openEvents(ctx context.Context, db *index.DB, log *slog.Logger) (end func() error, err error) {
-	told, err := events.Open(ctx, s.tell.Notifications, db, log)
+func (s *settings) openEvents(ctx context.Context, db *index.DB, watch *instruments, log *slog.Logger) (end func() error, err error) {
+	cfg := s.tell.Notifications
+	_, cfg.Port, _ = net.SplitHostPort(s.server.WithDefaults().HTTPAddr) // which is listened on, or the start fails
+	watch.watchEvents(&cfg)
+	told, err := events.Open(ctx, cfg, db, log)
 	if told == nil || err != nil {
 		return func() error { return nil }, err
 	}
