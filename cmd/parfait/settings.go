@@ -32,18 +32,19 @@ type options struct{ file, flavor string }
 
 // settings are a flavor, read.
 type settings struct {
-	process  processConfig
-	debug    debugConfig
-	audit    auditConfig
-	server   server.Config
-	certs    certs.Config
-	access   access.Config
-	registry registry.Config
-	index    index.Config
-	metrics  metrics.Config
-	tell     tellConfig
-	flatMail mail.Config // as some older files have it
-	ends     map[string]backEnd
+	process    processConfig
+	debug      debugConfig
+	audit      auditConfig
+	server     server.Config
+	certs      certs.Config
+	access     access.Config
+	registry   registry.Config
+	index      index.Config
+	metrics    metrics.Config
+	events     eventsConfig
+	exceptions exceptionsConfig
+	flatMail   mail.Config // as some older files have it
+	ends       map[string]backEnd
 
 	end      backEnd // the one that the flavor chooses
 	warnings []string
@@ -121,7 +122,7 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
 	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.debug.check(),
-		s.tell.Notifications.Check(), s.mail().Check(), s.checkUsersOfCertificates())
+		s.events.Notifications.Check(), s.mail().Check(), s.checkUsersOfCertificates())
 }
 
 // checkUsersOfCertificates reports that users are to be told by certificates that nobody checks.
@@ -135,7 +136,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics, &s.tell, &s.flatMail}
+	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics, &s.events, &s.exceptions, &s.flatMail}
 	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
 		if config := s.ends[name].config; config != nil {
 			all = append(all, config)

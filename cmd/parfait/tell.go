@@ -13,17 +13,21 @@ import (
 	"github.com/parfait-registry/parfait/mail"
 )
 
-// tellConfig has the groups of keys about who is told of what.
-type tellConfig struct {
-	// Notifications say who is told what clients do.
+// eventsConfig has the group of the events.
+type eventsConfig struct {
+	// Notifications says who is told of what clients do. Default: nobody.
 	Notifications events.Config `yaml:"notifications"`
-	// Mail says who is told of errors.
+}
+
+// exceptionsConfig has the group of the mail about errors. Some older files have the keys of that outside of it.
+type exceptionsConfig struct {
+	// Mail says who is told of errors. Default: nobody.
 	Mail mail.Config `yaml:"email_exceptions"`
 }
 
 // mail is the configuration of mail, wherever the flavor has it.
 func (s *settings) mail() mail.Config {
-	cfg := s.tell.Mail.Or(s.flatMail)
+	cfg := s.exceptions.Mail.Or(s.flatMail)
 	cfg.Mask = flavors.Mask
 	cfg.About = fmt.Sprintf("parfait %s, flavor %s,", buildVersion(), s.server.Flavor)
 	return cfg
@@ -48,7 +52,7 @@ func (s *settings) openMail(ctx context.Context, log *slog.Logger) (_ *slog.Logg
 
 // openEvents has the server tell what clients do, if anybody wants to know. The caller calls end before it closes db.
 func (s *settings) openEvents(ctx context.Context, db *index.DB, watch *instruments, log *slog.Logger) (end func() error, err error) {
-	cfg := s.tell.Notifications
+	cfg := s.events.Notifications
 	_, cfg.Port, _ = net.SplitHostPort(s.server.WithDefaults().HTTPAddr) // which is listened on, or the start fails
 	watch.watchEvents(&cfg)
 	told, err := events.Open(ctx, cfg, db, log)
