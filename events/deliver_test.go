@@ -330,7 +330,7 @@ func TestReplicas(t *testing.T) {
 	database := harness.PostgreSQL(t, "fsync=off").NewDatabase(t)
 	r := receive(t, nil)
 	const clients, tags = 3, 10
-	cfg := events.Config{Endpoints: []events.Endpoint{{Name: "hook", URL: r.URL}}, LeaseLife: 300 * time.Millisecond}
+	cfg := events.Config{Endpoints: []events.Endpoint{{Name: "hook", URL: r.URL}}, LeaseLife: 6 * time.Second}
 	one, two := open(t, cfg, database), open(t, cfg, database)
 	var wg sync.WaitGroup
 	for _, h := range []*house{one, two} {
