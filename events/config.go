@@ -28,6 +28,9 @@ type Config struct {
 	// Events says what is in an event.
 	Events Content `yaml:"events"`
 
+	// Port is that which this process listens on, for the source of events.
+	Port string `yaml:"-"`
+
 	// Observe, if set, is told what becomes of n events for an endpoint; for Queued, how many wait, now and then. The
 	// endpoint of pulls that were lost before they were queued is "".
 	Observe func(endpoint string, what Outcome, n int) `yaml:"-"`

@@ -130,10 +130,13 @@ func TestDeadEndpoint(t *testing.T) {
 		Observe: func(endpoint string, what events.Outcome, n int) {
 			mu.Lock()
 			defer mu.Unlock()
-			if endpoint == "hook" && what != events.Queued {
+			if endpoint == "hook" && what == events.Queued {
+				seen[what] = n
+			} else if endpoint == "hook" {
 				seen[what] += n
 			}
 		},
+		TrimInterval: 20 * time.Millisecond,
 	}, "")
 	push(t, h, clients, tags)
 	tries := func() int {
@@ -142,6 +145,12 @@ func TestDeadEndpoint(t *testing.T) {
 		return seen[events.Failed]
 	}
 	eventually(t, "it was tried often", func() bool { return tries() > 10 })
+	waiting := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return seen[events.Queued]
+	}
+	eventually(t, "it is observed how many wait", func() bool { return waiting() == 2*clients*tags })
 	began, at := time.Now(), tries()
 	eventually(t, "it was tried some more", func() bool { return tries() >= at+5 })
 	if took := time.Since(began); took < 4*10*time.Millisecond {
@@ -154,6 +163,7 @@ func TestDeadEndpoint(t *testing.T) {
 	r.answer = nil
 	r.mu.Unlock()
 	h.empty("hook")
+	eventually(t, "it is observed that none waits", func() bool { return waiting() == 0 })
 	inOrder(t, r, clients, tags)
 	if lines := h.log.with("takes events again"); len(lines) != 1 {
 		t.Errorf("got %q", lines)
@@ -320,7 +330,7 @@ func TestReplicas(t *testing.T) {
 	database := harness.PostgreSQL(t, "fsync=off").NewDatabase(t)
 	r := receive(t, nil)
 	const clients, tags = 3, 10
-	cfg := events.Config{Endpoints: []events.Endpoint{{Name: "hook", URL: r.URL}}, LeaseLife: 300 * time.Millisecond}
+	cfg := events.Config{Endpoints: []events.Endpoint{{Name: "hook", URL: r.URL}}, LeaseLife: 6 * time.Second}
 	one, two := open(t, cfg, database), open(t, cfg, database)
 	var wg sync.WaitGroup
 	for _, h := range []*house{one, two} {

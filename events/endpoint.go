@@ -20,8 +20,8 @@ const (
 	// is killed, or cannot remove them.
 	tellBatch = 50
 
-	// pauseMin bounds how often an endpoint looks for something to do that nobody wakes.
-	pauseMin = 20 * time.Millisecond
+	// forget is how long it is remembered that an event of a repository was not taken, if none is left.
+	forget = time.Minute
 
 	// lookBatch is how many repositories are read at once.
 	lookBatch = 100
@@ -135,20 +135,24 @@ func (e *endpoint) deliver(ctx context.Context, until func() time.Time) {
 	}
 }
 
-// pause is how long nothing has to be done unless somebody wakes the endpoint.
+// pause is how long nothing has to be done unless somebody wakes the endpoint: until a rest is over, or for the interval at
+// which it looks for what others have queued. A rest that was over before has been looked at.
 func (e *endpoint) pause() time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.cfg.PollInterval
-	for _, r := range e.repos {
-		if !r.busy && !r.rests.IsZero() {
-			next = min(next, time.Until(r.rests))
+	sooner := func(rests time.Time) {
+		if left := time.Until(rests); left > 0 {
+			next = min(next, left)
 		}
 	}
-	if e.failures >= e.Threshold {
-		next = min(e.cfg.PollInterval, time.Until(e.rests))
+	sooner(e.rests)
+	for name, r := range e.repos {
+		if sooner(r.rests); !r.busy && !r.rests.IsZero() && time.Since(r.rests) > forget {
+			delete(e.repos, name) // its events were dropped
+		}
 	}
-	return max(next, pauseMin)
+	return next
 }
 
 // start gives workers to repositories with something to tell, going on behind the last one that got one.

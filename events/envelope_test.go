@@ -83,7 +83,7 @@ func TestFormats(t *testing.T) {
 		{Name: "3", URL: three.URL, Format: events.Registry3},
 		{Name: "c", URL: cloud.URL, Format: events.CloudEvents},
 	}}
-	cfg.Events.IncludeReferences = true
+	cfg.Events.IncludeReferences, cfg.Port = true, "5000"
 	host := make(chan string, 100)
 	two.answer = func(r *http.Request, _ []byte) int { host <- r.Host; return http.StatusOK }
 	h := open(t, cfg, "")
@@ -113,7 +113,7 @@ func TestFormats(t *testing.T) {
 	if q := e.Request; q.ID != "r-1" || q.Addr != "198.51.100.7" || q.Host != "registry.example" || q.Method != "PUT" || q.UserAgent != "test/1" {
 		t.Errorf("request: got %+v", q)
 	}
-	if e.Source.Addr == "" || e.Source.InstanceID == "" {
+	if !strings.HasSuffix(e.Source.Addr, ":5000") || e.Source.InstanceID == "" {
 		t.Errorf("source: got %+v", e.Source)
 	}
 	for _, tt := range []struct {

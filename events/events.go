@@ -5,15 +5,16 @@
 // if and only if the fact is. Rows of pulls, which change nothing, are written together, later: those of the last second, and at
 // most ten thousand, are lost with a process that is killed.
 //
-// Each endpoint is told at least once, and of the acts in one repository in their order: of the next one when it has taken
-// the one before. Repositories do not wait for each other, nor does an endpoint for another one. Of several processes on
-// one index, one tells an endpoint at a time.
+// Each endpoint is told at least once, and of what changes one repository in order: of the next change when it has taken the
+// one before. A pull may come after what was changed up to a second later; the times are right. Repositories do not wait
+// for each other, nor does an endpoint for another one. Of several processes on one index, one tells an endpoint at a time.
 package events
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -57,7 +58,7 @@ func Open(ctx context.Context, cfg Config, db *index.DB, log *slog.Logger) (*Dis
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Dispatcher{cfg: cfg, db: db, log: log, stop: stop, crowd: make(chan struct{}, 1),
-		source: source{Addr: host, InstanceID: uuid.NewString()}}
+		source: source{Addr: net.JoinHostPort(host, cfg.Port), InstanceID: uuid.NewString()}}
 	for _, e := range cfg.Endpoints {
 		if !e.Disabled {
 			d.endpoints = append(d.endpoints, newEndpoint(e, cfg, db, log))
@@ -231,6 +232,9 @@ func (d *Dispatcher) drop(ctx context.Context) error {
 	queued, err := d.db.NoticedEndpoints(ctx)
 	if err != nil {
 		return err
+	}
+	for _, e := range d.endpoints {
+		queued[e.Name] += 0 // which is to be observed, too
 	}
 	for name, n := range queued {
 		old, err := d.dropOf(ctx, name, time.Now().Add(-d.cfg.MaxAge), n)

@@ -199,6 +199,16 @@ func TestEventsKill(t *testing.T) {
 		s.Start()
 	}
 	allTold(t, hook, actors)
+	resp, err := http.Get(s.URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(text), `parfait_events_total{endpoint="hook",outcome="delivered"}`) ||
+		!strings.Contains(string(text), `parfait_events_queued{endpoint="hook"}`) {
+		t.Errorf("metrics: got %s, %v", text, err)
+	}
 }
 
 // TestEventsOfReplicas kills two of three servers, one after the other. Those that are left tell what these have not.

@@ -23,10 +23,11 @@ type tracedServer struct {
 }
 
 // traceParfait starts the server under strace, which is to look at some system calls only.
-func traceParfait(t *testing.T, store, calls string) *tracedServer {
+func traceParfait(t *testing.T, store, calls string, env ...string) *tracedServer {
 	t.Helper()
 	prefix := filepath.Join(t.TempDir(), "calls")
 	o := quiet(store)
+	o.Env = append(o.Env, env...)
 	o.Wrap = []string{harness.Command(t, "strace"), "-D", "-ff", "-o", prefix, "-ttt", "-T", "-y", "-s", "600", "--seccomp-bpf", "-e", "trace=" + calls}
 	return &tracedServer{harness.StartParfait(t, o), t, prefix}
 }

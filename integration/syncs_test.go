@@ -49,6 +49,14 @@ func TestSyncs(t *testing.T) {
 	})
 	used.ordered()
 
+	told := watchPushes(t, store, r, []watchedPush{
+		{name: "first image of which somebody is told, POST+PUT", push: pushInOrder(postPut), most: maxSyncs},
+		{name: "image of which somebody is told, POST+PUT", push: pushInOrder(postPut), most: maxSyncs},
+		{name: "image of which somebody is told, POST+PATCH+PUT", push: pushInOrder(postPatchPut), most: maxSyncs},
+		{name: "another one", push: pushInOrder(postPatchPut), most: maxSyncs},
+	}, newEventHook(t).options(t).Env...)
+	told.ordered()
+
 	crowd := watchPushes(t, filepath.Join(t.TempDir(), "store"), r, []watchedPush{{name: "many at once", push: pushCrowd}})
 	crowd.ordered()
 }
@@ -73,9 +81,9 @@ type watch struct {
 }
 
 // watchPushes pushes an image in each of the ways, one after the other, and counts the syncs.
-func watchPushes(t *testing.T, store string, r *rand.Rand, pushes []watchedPush) *watch {
+func watchPushes(t *testing.T, store string, r *rand.Rand, pushes []watchedPush, env ...string) *watch {
 	t.Helper()
-	s := traceParfait(t, store, syncCalls)
+	s := traceParfait(t, store, syncCalls, env...)
 	c := newRawClient(s.URL)
 	defer c.close()
 	for i := range pushes {

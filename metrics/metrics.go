@@ -33,6 +33,7 @@ type Metrics struct {
 	http     *httpMetrics
 	store    *Store
 	index    *Index
+	events   *eventMetrics
 }
 
 // New returns the metrics of a program of this version.
@@ -41,6 +42,7 @@ func New(cfg Config, version string) *Metrics {
 	m.http = newHTTPMetrics(m.registry, cfg.Classes)
 	m.store = newStore(m.registry)
 	m.index = newIndex(m.registry)
+	m.events = newEventMetrics(m.registry)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info", Help: "The program. The value is 1.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	build.Set(1)

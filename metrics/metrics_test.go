@@ -48,6 +48,8 @@ func open(t *testing.T, cfg metrics.Config, reg registry.Config, inject func(dri
 	if inject != nil {
 		store = drivertest.Faulty(disk, inject)
 	}
+	m.EventsBecame("hook", "delivered", 2)
+	m.EventsQueued("hook", 3)
 	store = metered.Watched(store, m.Store())
 	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: m.Index(), Grace: time.Millisecond}, log)
 	if err != nil {
@@ -176,6 +178,8 @@ func TestMetrics(t *testing.T) {
 	h.do(404, "GET", "/nowhere", "")
 	h.do(202, "POST", "/v2/team/app/blobs/uploads/", "")
 	m := h.scrape()
+	m.want(t, 2, "parfait_events_total", "endpoint=hook", "outcome=delivered")
+	m.want(t, 3, "parfait_events_queued", "endpoint=hook")
 
 	const manifest, blob, start = "route=/v2/{name...}/manifests/{reference}", "route=/v2/{name...}/blobs/{digest}", "route=/v2/{name...}/blobs/uploads/"
 	m.want(t, 3, "parfait_http_requests_total", manifest, "method=GET", "code=2xx")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/metered"
+	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
@@ -85,6 +86,19 @@ func (i *instruments) watchRequests(cfg *server.Config, log *slog.Logger) {
 	}
 	if i.traces != nil {
 		cfg.Trace = i.traces.Request
+	}
+}
+
+// watchEvents has what becomes of events be counted.
+func (i *instruments) watchEvents(cfg *events.Config) {
+	if i.metrics != nil {
+		cfg.Observe = func(endpoint string, what events.Outcome, n int) {
+			if what == events.Queued {
+				i.metrics.EventsQueued(endpoint, n)
+			} else {
+				i.metrics.EventsBecame(endpoint, string(what), n)
+			}
+		}
 	}
 }
 

@@ -3,13 +3,14 @@ package main
 import (
 	"crypto/x509"
 	"os"
+	"sync"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
 // trustRoots lets the process know the certificate authorities that browsers trust, where the system names none: an
 // image that holds nothing but this program does not.
-func trustRoots() {
+var trustRoots = sync.OnceFunc(func() {
 	if _, err := os.Stat("/etc/ssl/certs"); err == nil || os.Getenv("SSL_CERT_FILE") != "" || os.Getenv("SSL_CERT_DIR") != "" {
 		return
 	}
@@ -25,4 +26,4 @@ func trustRoots() {
 		}
 	}
 	x509.SetFallbackRoots(pool) // has no effect if the system has some elsewhere
-}
+})

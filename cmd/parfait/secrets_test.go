@@ -56,7 +56,7 @@ common:
     http_addr: 127.0.0.1:0
     cache: {host: localhost, password: SECRET}
     cache_lru: {host: localhost, password: SECRET}
-    email_exceptions: {smtp_host: localhost, smtp_password: SECRET}
+    email_exceptions: {smtp_host: 127.0.0.1, smtp_port: 1, smtp_login: me, smtp_password: SECRET, to_addr: ops@example.com}
     smtp_password: SECRET
     secret_key: SECRET
     boto_proxy_pass: SECRET
@@ -76,6 +76,8 @@ gcs-keyfile: {storage: gcs, boto_bucket: b, gcs_keyfile: KEYFILE}
 blob: {storage: blob, blob_url: "s3://b?region=r&endpoint=http://127.0.0.1:1&awssecret=SECRET"}
 postgres: {storage: mem, index_database: "postgres://user:SECRET@127.0.0.1:1/index?connect_timeout=1"}
 postgres-bad: {storage: mem, index_database: "postgres://user:SECRET@127.0.0.1:port/index"}
+mail: {storage: mem, email_exceptions: {smtp_host: localhost, smtp_password: SECRET, to_addr: ops@example.com}}
+mail-key: {storage: mem, email_exceptions: {smtp_host: localhost, smtp_secure: KEYFILE, to_addr: ops@example.com}}
 events: {storage: mem, notifications: {endpoints: [{url: "https://hook/SECRET", headers: {Authorization: SECRET, Token: [SECRET1, SECRET2]}, format: none}]}}
 events-url: {storage: mem, notifications: {endpoints: [{url: "hook://user:SECRET@host"}]}}
 events-header: {storage: mem, notifications: {endpoints: [{url: "http://hook", headers: {X: "SECRET\n"}}]}}

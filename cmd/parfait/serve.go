@@ -19,7 +19,6 @@ import (
 
 	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/certs"
-	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -52,6 +51,11 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	log, level := s.adjustableLogger(stderr)
+	log, endMail, err := s.openMail(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer endMail()
 	watch, err := s.newInstruments(ctx, log)
 	if err != nil {
 		return err
@@ -79,14 +83,11 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	}
 	defer func() { err = errors.Join(err, failed(auditEnd.Close())) }()
 	background := context.WithoutCancel(ctx) // ctx ends when the stop begins
-	told, err := events.Open(background, s.events.Notifications, db, log)
+	endEvents, err := s.openEvents(background, db, watch, log)
 	if err != nil {
 		return failed(err)
 	}
-	if told != nil {
-		defer func() { err = errors.Join(err, failed(told.Close(background))) }()
-		s.server.Witness = told
-	}
+	defer func() { err = errors.Join(err, failed(endEvents())) }()
 	s.server.Version, s.server.Audit = buildVersion(), audit
 	watch.watchRequests(&s.server, log)
 	cfg := s.server.WithDefaults()
@@ -111,18 +112,24 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	live.handler.Store(server.New(cfg, reg, guard, log))
 	watch.read(store, db, reg, live.handler.Load(), log)
 	web := newWeb(cfg, live, encryption, log)
-	ended := make(chan error, 1)
-	go func() { ended <- listenOn(web, listener) }()
 	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "tls", encryption != nil,
 		"read_only", s.registry.ReadOnly, "version", cfg.Version)
+	return failed(live.serveOn(ctx, listener, web, hup))
+}
+
+// serveOn serves until ctx ends, and what is under way after that.
+func (s *service) serveOn(ctx context.Context, listener net.Listener, web *http.Server, hup <-chan os.Signal) error {
+	ended := make(chan error, 1)
+	go func() { ended <- listenOn(web, listener) }()
+	background := context.WithoutCancel(ctx)
 	for {
 		select {
 		case err := <-ended:
-			return failed(err)
+			return err
 		case <-hup:
-			live.reload(background)
+			s.reload(background)
 		case <-ctx.Done():
-			return failed(drain(background, web, live.handler.Load(), s.server.WithDefaults().DrainTimeout, log))
+			return drain(background, web, s.handler.Load(), s.settings.server.WithDefaults().DrainTimeout, s.log)
 		}
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/parfait-registry/parfait/certs"
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/local"
-	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/mail"
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
@@ -33,17 +33,19 @@ type options struct{ file, flavor string }
 
 // settings are a flavor, read.
 type settings struct {
-	process  processConfig
-	debug    debugConfig
-	audit    auditConfig
-	server   server.Config
-	certs    certs.Config
-	access   access.Config
-	registry registry.Config
-	index    index.Config
-	metrics  metrics.Config
-	events   eventsConfig
-	ends     map[string]backEnd
+	process    processConfig
+	debug      debugConfig
+	audit      auditConfig
+	server     server.Config
+	certs      certs.Config
+	access     access.Config
+	registry   registry.Config
+	index      index.Config
+	metrics    metrics.Config
+	events     eventsConfig
+	exceptions exceptionsConfig
+	flatMail   mail.Config // as some older files have it
+	ends       map[string]backEnd
 
 	end      backEnd // the one that the flavor chooses
 	warnings []string
@@ -57,12 +59,6 @@ type processConfig struct {
 	LogLevel string `yaml:"loglevel"`
 	// LogFormat is text or json. Default text on a terminal, else json.
 	LogFormat string `yaml:"log_format"`
-}
-
-// eventsConfig has the group of the events.
-type eventsConfig struct {
-	// Notifications says who is told of what clients do. Default: nobody.
-	Notifications events.Config `yaml:"notifications"`
 }
 
 // openFile reads the configuration file.
@@ -127,7 +123,7 @@ func read(flavor *flavors.Flavor) (*settings, error) {
 		return nil, fmt.Errorf("log_format: %q is neither text nor json", s.process.LogFormat)
 	}
 	return s, errors.Join(s.server.Check(), s.certs.Check(), s.access.Check(), s.registry.Check(), s.index.Check(), s.debug.check(),
-		s.events.Notifications.Check(), s.checkUsersOfCertificates())
+		s.events.Notifications.Check(), s.mail().Check(), s.checkUsersOfCertificates())
 }
 
 // checkUsersOfCertificates reports that users are to be told by certificates that nobody checks.
@@ -141,7 +137,7 @@ func (s *settings) checkUsersOfCertificates() error {
 
 // structs are the homes of all keys, in a fixed order.
 func (s *settings) structs() []any {
-	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics, &s.events}
+	all := []any{&s.process, &s.debug, &s.audit, &s.server, &s.certs, &s.access, &s.registry, &s.index, &s.metrics, &s.events, &s.exceptions, &s.flatMail}
 	for _, name := range slices.Sorted(maps.Keys(s.ends)) {
 		if config := s.ends[name].config; config != nil {
 			all = append(all, config)

@@ -1,0 +1,31 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// eventMetrics count events. There is nothing of them without endpoints.
+type eventMetrics struct {
+	total  *prometheus.CounterVec
+	queued *prometheus.GaugeVec
+}
+
+func newEventMetrics(r *prometheus.Registry) *eventMetrics {
+	m := &eventMetrics{
+		total: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "events_total",
+			Help: "Events by endpoint, and by what became of them: delivered, failed, which is one try, or dropped. Pulls that were lost in memory have no endpoint."},
+			[]string{"endpoint", "outcome"}),
+		queued: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "events_queued",
+			Help: "Events that waited for the endpoint within the last minute."}, []string{"endpoint"}),
+	}
+	r.MustRegister(m.total, m.queued)
+	return m
+}
+
+// EventsBecame counts n events for an endpoint of the configuration.
+func (m *Metrics) EventsBecame(endpoint, outcome string, n int) {
+	m.events.total.WithLabelValues(endpoint, outcome).Add(float64(n))
+}
+
+// EventsQueued says how many events wait for an endpoint.
+func (m *Metrics) EventsQueued(endpoint string, n int) {
+	m.events.queued.WithLabelValues(endpoint).Set(float64(n))
+}
