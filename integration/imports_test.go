@@ -37,6 +37,7 @@ func rooms() map[string][]string {
 		"access":             {},
 		"doctor":             {"drivers"},
 		"events":             {"index", "registry"},
+		"deploy/oci":         {},
 		"certs":              {},
 		"server":             {"access", "registry"},
 		"metrics":            {"drivers", "drivers/metered", "index", "registry", "server"},
