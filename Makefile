@@ -1,6 +1,7 @@
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# Neither the folder nor the build's own number gets into the program: the same source makes the same bytes.
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 # Google's library speaks gRPC as well, which nobody here asks for: without it the program has 13 MB less.
 TAGS    := disable_grpc_modules
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(LDFLAGS)"
@@ -18,7 +19,7 @@ GOSEC_EXCLUDE := G104,G115,G301,G302,G304,G306,G401,G404,G501,G505
 VULNDB := $(or $(GOVULNDB),https://vuln.go.dev)
 
 .DEFAULT_GOAL := help
-.PHONY: run test tools build lint vuln bench bench-peers docs cover integration compose image images help
+.PHONY: run test tools build lint vuln bench bench-peers docs cover integration compose image images dist package help
 
 run: build ## serve flavor dev (or $SETTINGS_FLAVOR) on port 5000, in the foreground
 	@SETTINGS_FLAVOR=$${SETTINGS_FLAVOR-dev} exec ./bin/parfait serve
@@ -84,6 +85,34 @@ images: image ## build the images of docker-compose.yml with docker; nothing is 
 	for rootfs in bin/images/*/rootfs.tar; do \
 		folder=$$(dirname $$rootfs) && docker build --quiet --tag parfait-$$(basename $$folder) $$folder || exit; \
 	done
+
+# What is released. An archive is the same whenever and wherever it is made of one commit.
+DIST    := dist
+CYCLONEDX ?= $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+ARCHS   := amd64 arm64
+EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+ARCHIVE := tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --format=gnu --use-compress-program='gzip -9n' -cf
+
+dist: ## make a release in dist/: programs, image, chart and bills of materials for amd64 and arm64, and checksums
+	rm -rf $(DIST)
+	$(BUILD) -o bin/parfait ./cmd/parfait
+	for arch in $(ARCHS); do $(MAKE) --no-print-directory package ARCH=$$arch || exit; done
+	$(GO) run ./deploy/oci -version $(VERSION) $(DIST)/image $(foreach arch,$(ARCHS),$(arch)=$(DIST)/parfait-linux-$(arch)/parfait)
+	$(ARCHIVE) $(DIST)/parfait-image.tar.gz -C $(DIST)/image .
+	$(ARCHIVE) $(DIST)/parfait-chart.tgz -C deploy/helm parfait
+	cd $(DIST) && sha256sum *.tar.gz *.tgz *.cdx.json > SHA256SUMS
+
+package: # of one ARCH: the program, and all that comes with it
+	mkdir -p $(DIST)/parfait-linux-$(ARCH)/completions $(DIST)/parfait-linux-$(ARCH)/docs
+	GOOS=linux GOARCH=$(ARCH) $(BUILD) -o $(DIST)/parfait-linux-$(ARCH)/parfait ./cmd/parfait
+	./bin/parfait man $(DIST)/parfait-linux-$(ARCH)/man/man1
+	for shell in bash zsh fish; do ./bin/parfait completion $$shell > $(DIST)/parfait-linux-$(ARCH)/completions/parfait.$$shell || exit; done
+	cp README.md LICENSE config_sample.yml deploy/systemd/parfait.service $(DIST)/parfait-linux-$(ARCH)/
+	cp docs/*.md $(DIST)/parfait-linux-$(ARCH)/docs/
+	chmod -R u=rwX,go=rX $(DIST)/parfait-linux-$(ARCH)
+	$(ARCHIVE) $(DIST)/parfait-linux-$(ARCH).tar.gz -C $(DIST) parfait-linux-$(ARCH)
+	$(CYCLONEDX) bin -json -noserial -notimestamp -version $(VERSION) \
+		-output $(DIST)/parfait-linux-$(ARCH).cdx.json $(DIST)/parfait-linux-$(ARCH)/parfait
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -38,6 +38,7 @@ func rooms() map[string][]string {
 		"access":             {},
 		"doctor":             {"drivers"},
 		"events":             {"index", "registry"},
+		"deploy/oci":         {},
 		"certs":              {},
 		"server":             {"access", "registry"},
 		"traces":             {"drivers/metered", "index", "server"},

@@ -18,6 +18,7 @@ type tool struct {
 
 var tools = map[string]tool{
 	"crane":           {"github.com/google/go-containerregistry", "v0.22.1", "cmd/crane"},
+	"cyclonedx-gomod": {"github.com/CycloneDX/cyclonedx-gomod", "v1.10.0", "cmd/cyclonedx-gomod"},
 	"docker-compose":  {"github.com/docker/compose/v2", "v2.40.3", "cmd"},
 	"fake-gcs-server": {"github.com/fsouza/fake-gcs-server", "v1.56.1", ""},
 	"helm":            {"helm.sh/helm/v3", "v3.22.0", "cmd/helm"},
@@ -33,9 +34,9 @@ var tools = map[string]tool{
 	"versitygw":       {"github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"},
 }
 
-// Tool is the path of a program written in Go: crane, helm, oras, regbot, regctl, regsync, docker-compose in its second
-// version, or one of the servers, of which registry is that of distribution. The first use on a machine builds it, which
-// takes up to some minutes.
+// Tool is the path of a program written in Go: crane, cyclonedx-gomod, helm, oras, regbot, regctl, regsync, docker-compose
+// in its second version, or one of the servers, of which registry is that of distribution. The first use on a machine
+// builds it, which takes up to some minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	if _, ok := tools[name]; !ok {
