@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -26,7 +27,7 @@ import (
 // TestDashboard holds the dashboard and the alerts to what a running server says: each metric, label and value of a label
 // that an expression names is there.
 func TestDashboard(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{})
+	s := harness.StartParfait(t, harness.Options{Env: []string{`REGISTRY_NOTIFICATIONS_ENDPOINTS=[{name: nobody, url: "http://127.0.0.1:1"}]`}})
 	c, r := newRawClient(s.URL), rand.New(rand.NewPCG(6, 6))
 	defer c.close()
 	if err := c.pushImage(t.Context(), "team/app", "v1", postPut, newRawImage(r, newRawBlob(r, 1000))); err != nil {
@@ -34,6 +35,9 @@ func TestDashboard(t *testing.T) {
 	}
 	visit(t, s.URL+"/v2/team/app/manifests/v1")
 	shown := scrape(t, s.URL+"/metrics")
+	for deadline := time.Now().Add(30 * time.Second); shown["parfait_events_queued"] == nil && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		shown = scrape(t, s.URL+"/metrics")
+	}
 	for _, e := range slices.Concat(dashboard(t), alerts(t)) {
 		t.Run(e.where, func(t *testing.T) {
 			tree, err := parser.ParseExpr(e.text)
@@ -141,7 +145,7 @@ func alerts(t *testing.T) (all []expression) {
 			for _, annotation := range r.Annotations {
 				tm, err := template.New("").Funcs(functions).Option("missingkey=error").Parse(`{{ $labels := .Labels }}{{ $value := .Value }}` + annotation)
 				if err == nil {
-					known := map[string]string{"instance": "i", "job": "j", "operation": "o", "call": "c"}
+					known := map[string]string{"instance": "i", "job": "j", "operation": "o", "call": "c", "endpoint": "e"}
 					err = tm.Execute(&bytes.Buffer{}, map[string]any{"Labels": known, "Value": 0.5})
 				}
 				if err != nil {

@@ -81,7 +81,10 @@ func TestLogs(t *testing.T) {
 		{"text", `request_id=%s`, 1},
 	} {
 		t.Run(tt.format, func(t *testing.T) {
-			s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_LOG_FORMATTER=" + tt.format, "REGISTRY_LOG_LEVEL=info", "AUDIT_LOG=stderr"}})
+			s := harness.StartParfait(t, harness.Options{Env: []string{"REGISTRY_LOG_FORMATTER=" + tt.format, "REGISTRY_LOG_LEVEL=info", "AUDIT_LOG=stderr", "METRICS_DISABLED=true"}})
+			if status, _ := visit(t, s.URL+"/metrics"); status != 404 {
+				t.Errorf("/metrics: got %d although they are disabled", status)
+			}
 			req, err := http.NewRequestWithContext(t.Context(), "DELETE", s.URL+"/v2/app/manifests/v1?secret=hush", nil)
 			if err != nil {
 				t.Fatal(err)

@@ -27,5 +27,8 @@ func (m *Metrics) EventsBecame(endpoint, outcome string, n int) {
 
 // EventsQueued says how many events wait for an endpoint.
 func (m *Metrics) EventsQueued(endpoint string, n int) {
+	for _, outcome := range [...]string{"delivered", "failed", "dropped"} {
+		m.events.total.WithLabelValues(endpoint, outcome) // which begins with 0, so that the first one is seen
+	}
 	m.events.queued.WithLabelValues(endpoint).Set(float64(n))
 }

@@ -51,7 +51,7 @@ func open(t *testing.T, cfg metrics.Config, reg registry.Config, inject func(dri
 	m.EventsBecame("hook", "delivered", 2)
 	m.EventsQueued("hook", 3)
 	store = metered.Watched(store, m.Store())
-	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: m.Index(), Grace: time.Millisecond}, log)
+	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: m.Index(), Grace: time.Second}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package traces
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -37,7 +38,7 @@ func readEnvironment() (env environment, err error) {
 		return env, nil
 	}
 	if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		return env, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %q is no URL such as http://collector:4318", endpoint)
+		return env, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT: that is no URL such as http://collector:4318") // and may have a password
 	}
 	if p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")); p != "" && p != "http/protobuf" {
 		return env, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: this program speaks http/protobuf, which collectors take at port 4318, and not %q", p)
