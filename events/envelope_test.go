@@ -135,21 +135,28 @@ func TestFormats(t *testing.T) {
 		t.Errorf("got\n%s\nand\n%s", two.got()[1], three.got()[1])
 	}
 
+	sameCloudEvent(t, cloud.got()[1], two.got()[1])
+}
+
+// sameCloudEvent looks at every field of a CloudEvent, of which the same is told by an envelope.
+func sameCloudEvent(t *testing.T, cloud, enveloped []byte) {
+	t.Helper()
 	var c struct {
 		SpecVersion, ID, Source, Type, Subject, DataContentType string
 		Time                                                    time.Time
 		Data                                                    json.RawMessage
 	}
-	if err := json.Unmarshal(cloud.got()[1], &c); err != nil {
-		t.Fatal(err)
+	var e envelope
+	if json.Unmarshal(cloud, &c) != nil || json.Unmarshal(enveloped, &e) != nil {
+		t.Fatalf("got %s", cloud)
 	}
-	if c.SpecVersion != "1.0" || c.ID != e.ID || c.Source != "//registry.example/v2/some/app" || c.Type != "com.github.parfait-registry.push" ||
-		c.Subject != "v1" || !c.Time.Equal(e.Timestamp) || c.DataContentType != "application/json" {
+	if c.SpecVersion != "1.0" || c.ID != e.Events[0].ID || c.Source != "//registry.example/v2/some/app" || c.Type != "com.github.parfait-registry.push" ||
+		c.Subject != "v1" || !c.Time.Equal(e.Events[0].Timestamp) || c.DataContentType != "application/json" {
 		t.Errorf("got %+v", c)
 	}
 	var data, event any
 	var whole struct{ Events []json.RawMessage }
-	if json.Unmarshal(two.got()[1], &whole) != nil || json.Unmarshal(whole.Events[0], &event) != nil || json.Unmarshal(c.Data, &data) != nil {
+	if json.Unmarshal(enveloped, &whole) != nil || json.Unmarshal(whole.Events[0], &event) != nil || json.Unmarshal(c.Data, &data) != nil {
 		t.Fatal("no JSON")
 	}
 	if a, b := encode(t, data), encode(t, event); a != b {

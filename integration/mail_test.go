@@ -94,7 +94,7 @@ prod:
 			case got := <-box:
 				t.Log(got)
 				got = strings.ReplaceAll(got, "=\r\n", "")
-				for _, want := range []string{"To: <my@myself.com>", "Docker registry exception on ", "2 errors", "2 times: request failed: open blob",
+				for _, want := range []string{"To: <my@myself.com>", "Docker registry exception on ", "2 errors", "2 times: request failed: open blob", "request_id=3D",
 					"GET path=3D/v2/lost/blobs/" + d.String()} {
 					if !strings.Contains(got, want) {
 						t.Errorf("there is no %q in it", want)

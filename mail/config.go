@@ -2,6 +2,7 @@ package mail
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type Config struct {
 	Interval, Gather time.Duration `yaml:"-"`
 	// Mask hides what must not be in a mail. Nil hides nothing.
 	Mask func(text string) string `yaml:"-"`
+	// RequestID returns the id of the request that a line of the log is about, which the line does not have yet, or "". Nil
+	// knows of none.
+	RequestID func(ctx context.Context) string `yaml:"-"`
 	// About names the program and what it serves, for the mail's text.
 	About string `yaml:"-"`
 }

@@ -44,6 +44,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Mailer, error) {
 	if cfg.Mask == nil {
 		cfg.Mask = func(text string) string { return text }
 	}
+	if cfg.RequestID == nil {
+		cfg.RequestID = func(context.Context) string { return "" }
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, err
@@ -122,8 +125,11 @@ func (m *Mailer) note(err error) {
 }
 
 // add takes down a line of the log.
-func (m *Mailer) add(r slog.Record, context []slog.Attr) {
-	line := newLine(r, context, m.cfg.Mask)
+func (m *Mailer) add(ctx context.Context, r slog.Record, with []slog.Attr) {
+	if id := m.cfg.RequestID(ctx); id != "" {
+		with = append(slices.Clip(with), slog.String("request_id", id))
+	}
+	line := newLine(r, with, m.cfg.Mask)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.heap.add(line)
@@ -201,7 +207,7 @@ func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
 
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelError {
-		h.mailer.add(r, h.attrs)
+		h.mailer.add(ctx, r, h.attrs)
 	}
 	return h.next.Handle(ctx, r)
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"net/http"
 
-	"github.com/google/uuid"
-
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -15,14 +13,10 @@ func (s *Server) acting(w http.ResponseWriter, r *http.Request) *registry.Regist
 		return s.reg
 	}
 	rw := wrap(w)
-	id := clip(r.Header.Get("X-Request-Id"))
-	if id == "" {
-		id = uuid.NewString()
-	}
 	return s.reg.For(registry.Client{
 		User:      rw.client.User(),
 		Addr:      rw.remote(r),
-		RequestID: id,
+		RequestID: RequestID(r.Context()),
 		Method:    r.Method,
 		Host:      cmp.Or(rw.origin.host, r.Host),
 		UserAgent: clip(r.UserAgent()),

@@ -11,6 +11,7 @@ import (
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/mail"
+	"github.com/parfait-registry/parfait/server"
 )
 
 // eventsConfig has the group of the events.
@@ -28,7 +29,7 @@ type exceptionsConfig struct {
 // mail is the configuration of mail, wherever the flavor has it.
 func (s *settings) mail() mail.Config {
 	cfg := s.exceptions.Mail.Or(s.flatMail)
-	cfg.Mask = flavors.Mask
+	cfg.Mask, cfg.RequestID = flavors.Mask, server.RequestID
 	cfg.About = fmt.Sprintf("parfait %s, flavor %s,", buildVersion(), s.server.Flavor)
 	return cfg
 }
