@@ -119,6 +119,7 @@ env: {LOGLEVEL: debug, MAX_PAGE_SIZE: 100}
 image: {repository: registry.example.com/parfait, tag: v1.2.3, pullSecrets: [{name: regcred}]}
 ingress: {enabled: true, className: nginx, tlsSecret: cert, annotations: {nginx.ingress.kubernetes.io/proxy-body-size: "0"}}
 serviceAccount: {annotations: {a: b}}
+podAnnotations: {prometheus.io/scrape: "true"}
 nodeSelector: {kubernetes.io/arch: arm64}
 tolerations: [{key: a, operator: Exists}]
 `)
@@ -130,6 +131,9 @@ tolerations: [{key: a, operator: Exists}]
 	}
 	if o.secret.Name != o.deployment.Name || o.secret.StringData["AWS_SECRET"] != "secret" {
 		t.Errorf("got the secret %v", o.secret)
+	}
+	if got := o.deployment.Spec.Template.Annotations["prometheus.io/scrape"]; got != "true" {
+		t.Errorf("got the annotation %q, want true", got)
 	}
 	checkEnvironment(t, o.deployment.Spec.Template.Spec.Containers[0], o.secret)
 

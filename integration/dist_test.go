@@ -21,24 +21,28 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestDist makes a release in two copies of the tree, in folders with different names, and looks at what is in it.
+// TestDist makes a release, and a part of it again in a copy of the tree in another folder, and looks at what is in it.
 func TestDist(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it builds the program six times")
+		t.Skip("it builds the program five times")
 	}
-	first, second := release(t, "one"), release(t, "another/one")
-	sums, again := newProgram(t, "cat").run(filepath.Join(first, "SHA256SUMS")), newProgram(t, "cat").run(filepath.Join(second, "SHA256SUMS"))
-	if sums != again {
-		t.Errorf("two builds of one source differ:\n%s\n%s", sums, again)
+	first, second := release(t, "one", "dist"), release(t, "another/one", "build", "package", "ARCH=amd64")
+	sums, err := os.ReadFile(filepath.Join(first, "SHA256SUMS"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for line := range strings.Lines(sums) {
+	if n := strings.Count(string(sums), "\n"); n != 6 {
+		t.Errorf("got %d sums, want those of two archives, two bills, the image and the chart:\n%s", n, sums)
+	}
+	for line := range strings.Lines(string(sums)) {
 		fields := strings.Fields(line)
-		data, err := os.ReadFile(filepath.Join(first, fields[1]))
-		if err != nil {
-			t.Fatal(err)
+		if got := sumOf(t, filepath.Join(first, fields[1])); got != fields[0] {
+			t.Errorf("%s: got %s, want %s", fields[1], got, fields[0])
 		}
-		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != fields[0] {
-			t.Errorf("%s: got %x, want %s", fields[1], sum, fields[0])
+	}
+	for _, name := range []string{"parfait-linux-amd64/parfait", "parfait-linux-amd64.tar.gz", "parfait-linux-amd64.cdx.json"} {
+		if sumOf(t, filepath.Join(first, name)) != sumOf(t, filepath.Join(second, name)) {
+			t.Errorf("two builds of one source differ in %s", name)
 		}
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -51,8 +55,18 @@ func TestDist(t *testing.T) {
 	t.Run("image", func(t *testing.T) { checkImageIndex(t, filepath.Join(first, "image")) })
 }
 
-// release runs make dist in a copy of the tree, and returns the folder that it makes.
-func release(t *testing.T, name string) (dist string) {
+func sumOf(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// release runs make in a copy of the tree, and returns the folder that it makes.
+func release(t *testing.T, name string, targets ...string) (dist string) {
 	t.Helper()
 	cyclonedx := harness.Tool(t, "cyclonedx-gomod")
 	dir := filepath.Join(t.TempDir(), name)
@@ -64,11 +78,11 @@ func release(t *testing.T, name string) (dist string) {
 	if out, err := cp.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	make := exec.CommandContext(t.Context(), "make", "dist", "VERSION=v1.2.3", "EPOCH=1", "CYCLONEDX="+cyclonedx)
+	make := exec.CommandContext(t.Context(), "make", append(targets, "VERSION=v1.2.3", "EPOCH=1", "CYCLONEDX="+cyclonedx)...)
 	make.Dir = dir
 	make.Env = append(os.Environ(), "MAKEFLAGS=")
 	if out, err := make.CombinedOutput(); err != nil {
-		t.Fatalf("make dist: %v\n%s", err, out)
+		t.Fatalf("make %q: %v\n%s", targets, err, out)
 	}
 	return filepath.Join(dir, "dist")
 }

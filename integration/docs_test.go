@@ -23,7 +23,7 @@ var pages = []struct {
 }{
 	{"README.md", func(*testing.T, string, string) []string { return nil }, nil, []string{`"name":"team/app"`, "Go and its licenses", `{"name":"team/app","tags":[]}`}},
 	{"docs/operations.md", pushSome, []string{"STORAGE_PATH=registry"}, []string{
-		"parfait_writable 1", "a server listens on", "3 blobs with", "0 of them mended", "would collect", "is valid until", "has 1 who can log in"}},
+		"a server listens on", "parfait_build_info{", "3 blobs with", "0 of them mended", "would collect", "is valid until", "has 1 who can log in"}},
 	{"docs/migration.md", oldRegistries, nil, []string{
 		"flavor registry-filesystem", "old-v2", "3 blobs with", "app:v1", "copied/app", "0 findings"}},
 }
