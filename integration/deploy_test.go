@@ -36,6 +36,11 @@ func TestSystemd(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), analyze, "verify", unit).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
+	_, line, _ := strings.Cut(string(text), "\nEnvironment=")
+	line, _, _ = strings.Cut(line, "\n")
+	if shown, status := harness.RunParfait(t, harness.Options{Wrap: []string{"env", "-u", "STORAGE_PATH"}, Env: strings.Fields(line)}, "config", "show"); status != 0 || !strings.Contains(shown, "storage_path: /var/lib/parfait") {
+		t.Errorf("got status %d, and not the folder of the unit:\n%s", status, shown)
+	}
 	out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20", unit).CombinedOutput()
 	if err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
