@@ -30,7 +30,7 @@ import (
 // reports how long that takes, and what the slowest of a hundred GETs takes with and without it.
 func BenchmarkCollect(b *testing.B) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(3, runtime.GOMAXPROCS(0)))) // as the server has it
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetGCPercent(debug.SetGCPercent(200))
 	b.Run("sqlite", func(b *testing.B) {
 		benchmarkCollect(b, func() string { return filepath.Join(b.TempDir(), "index.db") })
 	})
