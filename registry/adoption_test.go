@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -243,7 +242,7 @@ func TestAdoptionReports(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var log adoptionLog
+		var log syncWriter
 		db, err := index.Open(t.Context(), index.Config{Database: p.database}, discard)
 		if err != nil {
 			t.Fatal(err)
@@ -275,22 +274,4 @@ func TestAdoptionReports(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-}
-
-// A adoptionLog is a log that is read while it is written.
-type adoptionLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *adoptionLog) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *adoptionLog) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
