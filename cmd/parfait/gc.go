@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
+	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -20,30 +23,22 @@ that no manifest names, after gc_grace, and untagged manifests, after gc_untagge
 With an index in PostgreSQL, servers may run meanwhile. With one in SQLite none
 can, and none has to be helped.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			s, err := o.load()
-			if err != nil {
-				return err
-			}
-			log := s.logger(cmd.ErrOrStderr())
-			store, db, err := s.openStore(cmd.Context(), log)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
-			gc, err := registry.OpenGC(cmd.Context(), s.registry, store, db, log)
-			if err != nil {
-				return failed(err)
-			}
-			release, err := gc.Take(cmd.Context())
-			if err != nil {
-				return refused(err)
-			}
-			defer release()
-			if dry {
-				return failed(foretell(cmd, gc, sweep))
-			}
-			return failed(collect(cmd, gc, sweep))
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.onStore(cmd, func(s *settings, store drivers.Driver, db *index.DB, log *slog.Logger) error {
+				gc, err := registry.OpenGC(cmd.Context(), s.registry, store, db, log)
+				if err != nil {
+					return failed(err)
+				}
+				release, err := gc.Take(cmd.Context())
+				if err != nil {
+					return refused(err)
+				}
+				defer release()
+				if dry {
+					return failed(foretell(cmd, gc, sweep))
+				}
+				return failed(collect(cmd, gc, sweep))
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "change nothing, but name all that would go")

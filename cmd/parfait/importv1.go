@@ -16,7 +16,6 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/local"
-	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/legacy"
 	"github.com/parfait-registry/parfait/registry"
 )
@@ -86,17 +85,6 @@ func (i *importV1) run(cmd *cobra.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, failed(reg.Close(background))) }()
 	return failed(i.importTree(cmd, legacy.Import{From: tree, To: reg, Store: store}))
-}
-
-// openTrial is openStore with an index that goes when it is closed.
-func (s *settings) openTrial(ctx context.Context, log *slog.Logger) (drivers.Driver, *index.DB, error) {
-	trustRoots()
-	store, err := s.end.open(ctx, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	db, err := index.Open(ctx, index.Config{}, log)
-	return store, db, err
 }
 
 // scan looks at the old store. store is the one of s.

@@ -27,21 +27,13 @@ anew by the next start.
 
 What is broken in the store is left out and named on stderr.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			s, err := o.load()
-			if err != nil {
-				return err
-			}
-			log := s.logger(cmd.ErrOrStderr())
-			store, db, err := s.openStore(cmd.Context(), log)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
-			if check {
-				return failed(compare(cmd, store, db, log))
-			}
-			return refused(reindex(cmd, store, db, log))
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.onStore(cmd, func(_ *settings, store drivers.Driver, db *index.DB, log *slog.Logger) error {
+				if check {
+					return failed(compare(cmd, store, db, log))
+				}
+				return refused(reindex(cmd, store, db, log))
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "change nothing, but say how index and store differ; exit with 1 if they do")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"github.com/parfait-registry/parfait"
 	"github.com/parfait-registry/parfait/access"
 	"github.com/parfait-registry/parfait/certs"
-	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
@@ -200,25 +198,4 @@ func inSeconds(_ []string, a slog.Attr) slog.Attr {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// closeStore ends a back end that has something to end. The index that names what is in it is closed before.
-func closeStore(store drivers.Driver) error {
-	if c, ok := drivers.As[io.Closer](store); ok {
-		return failed(c.Close())
-	}
-	return nil
-}
-
-// openStore opens the back end, then the index.
-func (s *settings) openStore(ctx context.Context, log *slog.Logger) (drivers.Driver, *index.DB, error) {
-	trustRoots()
-	store, err := s.end.open(ctx, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	cfg := s.index
-	cfg.Default = s.end.index()
-	db, err := index.Open(ctx, cfg, log)
-	return store, db, err
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/flavors"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/registry"
@@ -51,21 +53,18 @@ or if it could not be seen, 2 a mistake in what it was told.`,
 	return cmd
 }
 
-func (v *verify) run(cmd *cobra.Command) (err error) {
+func (v *verify) run(cmd *cobra.Command) error {
 	rate, ok := flavors.ParseBytes(v.rate)
 	if !ok {
 		return fmt.Errorf("--rate: %q is no size such as 100MiB", v.rate)
 	}
-	s, err := v.load()
-	if err != nil {
-		return err
-	}
-	log := s.logger(cmd.ErrOrStderr())
-	store, db, err := s.openStore(cmd.Context(), log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, failed(db.Close()), closeStore(store)) }()
+	return v.onStore(cmd, func(_ *settings, store drivers.Driver, db *index.DB, log *slog.Logger) error {
+		return v.verify(cmd, rate, store, db, log)
+	})
+}
+
+// verify walks, and names what it finds.
+func (v *verify) verify(cmd *cobra.Command, rate int64, store drivers.Driver, db *index.DB, log *slog.Logger) error {
 	last, err := db.Walk(cmd.Context(), index.Verification)
 	if err != nil {
 		return failed(err)
