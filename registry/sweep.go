@@ -74,6 +74,7 @@ type sweepOptions struct {
 // unknown to the index is put on the way out of it: of a push that is under way it is no part.
 func (r *Registry) sweep(ctx context.Context, o sweepOptions) (Swept, error) {
 	s := &sweeper{Registry: r, sweepOptions: o, old: time.Now().Add(-r.index.Grace()), oldPart: time.Now().Add(-r.cfg().UploadTTL)}
+	s.unknown.deal, s.facts.deal, s.parts.deal = s.addFound, s.doubt, s.deleteParts
 	err := s.blobs(ctx)
 	if err == nil {
 		err = s.repositories(ctx)
@@ -93,12 +94,36 @@ type sweeper struct {
 	old     time.Time // what was written before is old
 	oldPart time.Time // and for parts of uploads
 
-	unknown []index.Blob  // to be added to the index
-	facts   []index.Entry // to be looked for in the index
-	parts   []string      // keys, to be deleted
+	unknown batch[index.Blob]  // to be added to the index
+	facts   batch[index.Entry] // to be looked for in the index
+	parts   batch[string]      // keys, to be deleted
 
 	session string // the one that was looked for last
 	lives   bool   // and whether it was found
+}
+
+// A batch gathers things and deals with sweepBatch of them at a time.
+type batch[T any] struct {
+	things []T
+	deal   func(context.Context, []T) error
+}
+
+func (b *batch[T]) add(ctx context.Context, thing T) error {
+	b.things = append(b.things, thing)
+	if len(b.things) < sweepBatch {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+// flush deals with what is left.
+func (b *batch[T]) flush(ctx context.Context) error {
+	things := b.things
+	b.things = nil
+	if len(things) == 0 {
+		return nil
+	}
+	return b.deal(ctx, things)
 }
 
 // blobs merges the list of the store with that of the index, both in the order of digests.
@@ -140,7 +165,7 @@ func (s *sweeper) blobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.flushUnknown(ctx)
+	return s.unknown.flush(ctx)
 }
 
 // objects lists the store.
@@ -209,17 +234,11 @@ func (s *sweeper) addUnknown(ctx context.Context, b index.Blob) error {
 	s.found.Unknown++
 	s.found.Bytes += b.Size
 	s.doom(Doomed{Kind: DoomedUnknown, Digest: b.Digest, Size: b.Size})
-	s.unknown = append(s.unknown, b)
-	if len(s.unknown) < sweepBatch {
-		return nil
-	}
-	return s.flushUnknown(ctx)
+	return s.unknown.add(ctx, b)
 }
 
-func (s *sweeper) flushUnknown(ctx context.Context) error {
-	unknown := s.unknown
-	s.unknown = nil
-	if s.dry || len(unknown) == 0 {
+func (s *sweeper) addFound(ctx context.Context, unknown []index.Blob) error {
+	if s.dry {
 		return nil
 	}
 	return s.index.AddFound(ctx, unknown)
@@ -246,10 +265,10 @@ func (s *sweeper) repositories(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.flushFacts(ctx); err != nil {
+	if err := s.facts.flush(ctx); err != nil {
 		return err
 	}
-	return s.flushParts(ctx)
+	return s.parts.flush(ctx)
 }
 
 // uploadSession returns the session that the part of an upload is of, be it one of the registry:2 image, which has a
@@ -279,20 +298,14 @@ func (s *sweeper) part(ctx context.Context, session string, o drivers.Object) er
 	}
 	s.found.Parts++
 	s.doom(Doomed{Kind: DoomedPart, Key: o.Key, Size: o.Size})
-	s.parts = append(s.parts, o.Key)
-	if len(s.parts) < sweepBatch {
-		return nil
-	}
-	return s.flushParts(ctx)
+	return s.parts.add(ctx, o.Key)
 }
 
-func (s *sweeper) flushParts(ctx context.Context) error {
-	parts := s.parts
-	s.parts = nil
-	if s.dry || len(parts) == 0 {
+func (s *sweeper) deleteParts(ctx context.Context, keys []string) error {
+	if s.dry {
 		return nil
 	}
-	return drivers.DeleteAll(ctx, s.store, parts...)
+	return drivers.DeleteAll(ctx, s.store, keys...)
 }
 
 // link looks for the fact of a link.
@@ -308,18 +321,12 @@ func (s *sweeper) link(ctx context.Context, l link) error {
 	default:
 		return nil
 	}
-	s.facts = append(s.facts, e)
-	if len(s.facts) < sweepBatch {
-		return nil
-	}
-	return s.flushFacts(ctx)
+	return s.facts.add(ctx, e)
 }
 
-// flushFacts has the outbox see to the links of those facts that the index does not have. If one of them has come to be
+// doubt has the outbox see to the links of those facts that the index does not have. If one of them has come to be
 // meanwhile, it writes the link again.
-func (s *sweeper) flushFacts(ctx context.Context) error {
-	facts := s.facts
-	s.facts = nil
+func (s *sweeper) doubt(ctx context.Context, facts []index.Entry) error {
 	digests, err := s.index.Digests(ctx, facts)
 	if err != nil {
 		return err
