@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -43,8 +44,13 @@ func Record(t testing.TB, s *Server) *Recorder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec := new(Recorder)
-	proxy := httptest.NewServer(&httputil.ReverseProxy{
+	rec := &Recorder{Addr: freeAddr(t)}
+	rec.URL = "http://" + rec.Addr
+	listener, err := net.Listen("tcp", rec.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewUnstartedServer(&httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(target)
 			pr.Out.Host = pr.In.Host // so that the server points clients here
@@ -56,7 +62,9 @@ func Record(t testing.TB, s *Server) *Recorder {
 		},
 		ErrorLog: log.New(io.Discard, "", 0), // a client that goes away is no news
 	})
-	rec.URL, rec.Addr = proxy.URL, strings.TrimPrefix(proxy.URL, "http://")
+	proxy.Listener.Close()
+	proxy.Listener = listener
+	proxy.Start()
 	t.Cleanup(func() {
 		proxy.CloseClientConnections()
 		proxy.Close()

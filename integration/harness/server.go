@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,14 +79,22 @@ func start(t testing.TB, c command, addr string) *Server {
 	return nil
 }
 
-// FreeAddr is an address of the loopback interface that is the test's alone. The port is below those that systems give
-// to outgoing connections, and its UDP namesake is held: so the address is still free when a server that was stopped
-// starts again, and no other test process takes it.
+// portsTaken counts the ports that this process took from its first one on. None is taken twice: clients such as skopeo
+// remember, beyond a test, what they have seen at an address.
+var portsTaken, firstPort = new(atomic.Int32), rand.Int32N(portCount)
+
+const (
+	lowestPort = 10000 // all are below those that systems give to outgoing connections
+	portCount  = 20000
+)
+
+// FreeAddr is an address of the loopback interface that is the test's alone. Its UDP namesake is held: so the address is
+// still free when a server that was stopped starts again, and no other test process takes it.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	var errs []error
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		addr := fmt.Sprintf("127.0.0.1:%d", lowestPort+(firstPort+portsTaken.Add(1))%portCount)
 		claim, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			errs = append(errs, err)
