@@ -113,7 +113,7 @@ func (t *tx) adopt(b Batch) (dangling []TagTarget, err error) {
 	if b.Description != "" {
 		t.do("describe-first", id, b.Description)
 	}
-	return t.addTags(id, b, "adopt-tag")
+	return t.addTags(id, b)
 }
 
 // addBlobs adds the rows of all that b has and names, and locks them in the order in which pushes do: manifests before what
@@ -201,8 +201,9 @@ func (t *tx) adoptManifest(id int64, repo string, m Manifest) error {
 	return t.newManifest(id, m, new(now()))
 }
 
-// addTags adds the tags of b by a statement, if the repository has what they point to, and returns the others.
-func (t *tx) addTags(id int64, b Batch, statement string) (dangling []TagTarget, err error) {
+// addTags adds those tags of b that are new, if the repository has what they point to, and returns those of which it has
+// not.
+func (t *tx) addTags(id int64, b Batch) (dangling []TagTarget, err error) {
 	for _, tag := range b.Tags {
 		has, err := t.ask("has-manifest", b.Repo, pack(tag.Digest)).exists()
 		if err != nil {
@@ -212,7 +213,7 @@ func (t *tx) addTags(id int64, b Batch, statement string) (dangling []TagTarget,
 			dangling = append(dangling, tag)
 			continue
 		}
-		t.do(statement, id, tag.Tag, pack(tag.Digest), now())
+		t.do("add-tag", id, tag.Tag, pack(tag.Digest), now())
 	}
 	return dangling, t.flush()
 }

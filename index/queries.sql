@@ -184,9 +184,11 @@ update manifests set untagged_at = $3
 -- name: untag-referrers
 update manifests set untagged_at = $3 where repository_id = $1 and subject = $2
 
--- name: put-tag
-insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $4)
-    on conflict (repository_id, name) do update set digest = excluded.digest, updated_at = excluded.updated_at
+-- name: add-tag
+insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $4) on conflict do nothing
+
+-- name: move-tag
+update tags set digest = $3, updated_at = $4 where repository_id = $1 and name = $2
 
 -- name: delete-tag
 delete from tags where repository_id = (select id from repositories where name = $1) and name = $2
@@ -469,9 +471,6 @@ returning complete
 
 -- name: complete-adopted
 update adopted set complete = true where repository = $1
-
--- name: adopt-tag
-insert into tags (repository_id, name, digest, updated_at) values ($1, $2, $3, $4) on conflict do nothing
 
 -- name: describe-first
 update repositories set description = $2 where id = $1 and description = ''

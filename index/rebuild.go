@@ -97,7 +97,7 @@ func (b *Builder) Adopt(_ context.Context, batch Batch) (dangling []TagTarget, e
 	if batch.Description != "" {
 		t.do("describe", id, batch.Description)
 	}
-	return t.addTags(id, batch, "put-tag")
+	return t.addTags(id, batch)
 }
 
 // Facts yields a line for each fact, in a fixed order and without times, so that two indexes can be compared: layers

@@ -30,10 +30,12 @@ func (db *DB) Tags(ctx context.Context, repo, last string, n int) ([]string, err
 	return tags, nil
 }
 
-// putTag makes the tag point to d.
+// putTag makes the tag point to d. It is added first, if it is new, so that of those who do that at once each one finds
+// what the one before it has left.
 func (t *tx) putTag(id int64, tag string, d digest.Digest) {
+	t.do("add-tag", id, tag, pack(d), now())
 	t.do("untag-former", id, tag, pack(d), now())
-	t.do("put-tag", id, tag, pack(d), now())
+	t.do("move-tag", id, tag, pack(d), now())
 }
 
 // RemoveTag takes a tag from a repository; the manifest stays. The error is ErrNotFound if there is none.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parfait-registry/parfait/index"
 )
@@ -186,6 +187,35 @@ func TestUntaggedPerRepository(t *testing.T) {
 		}
 		if _, err := db.ManifestByDigest(ctx, "b", child.Digest); err != nil {
 			t.Errorf("the child of an index: %v", err)
+		}
+	})
+}
+
+// Of images that get a new tag at once, all but the one that keeps it are untagged.
+func TestUntaggedAtOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, db *index.DB) {
+		const images, tags = 40, 10
+		put := func(tags func(image int) []string) {
+			t.Helper()
+			g, ctx := errgroup.WithContext(t.Context())
+			for i := range images {
+				g.Go(func() error {
+					_, err := db.PutManifest(ctx, "a", manifest(fmt.Sprint(i)), tags(i)...)
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(func(int) []string { return nil })
+		put(func(image int) []string { return []string{fmt.Sprint("v", image%tags)} })
+		untagged, err := db.Untagged(t.Context(), time.Now().Add(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := len(untagged), images-tags; got != want {
+			t.Errorf("got %d untagged manifests, want %d", got, want)
 		}
 	})
 }
