@@ -130,8 +130,8 @@ func BenchmarkEmptyHandler(b *testing.B) {
 
 // BenchmarkRoute is what the server itself adds: middleware, router and the parsing of a name and a digest.
 func BenchmarkRoute(b *testing.B) {
-	s := with(new(journal), func(_ http.ResponseWriter, r *http.Request) error {
-		_, _, err := repoAndDigest(r)
+	s := with(new(journal), func(w http.ResponseWriter, _ *http.Request) error {
+		_, _, err := repoAndDigest(w)
 		return err
 	})
 	s.log = slog.New(slog.DiscardHandler)

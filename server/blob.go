@@ -17,18 +17,19 @@ import (
 )
 
 // repoAndDigest parses what the paths of blobs and referrers have in common.
-func repoAndDigest(r *http.Request) (registry.Name, digest.Digest, error) {
-	repo, err := registry.ParseName(r.PathValue("name"))
+func repoAndDigest(w http.ResponseWriter) (registry.Name, digest.Digest, error) {
+	rw := wrap(w)
+	repo, err := registry.ParseName(rw.repository)
 	if err != nil {
 		return "", "", err
 	}
-	d, err := registry.ParseDigest(r.PathValue("digest"))
+	d, err := registry.ParseDigest(rw.param)
 	return repo, d, err
 }
 
 // headBlob answers end-2: one look-up, the store is not asked.
 func (s *Server) headBlob(w http.ResponseWriter, r *http.Request) error {
-	repo, d, err := repoAndDigest(r)
+	repo, d, err := repoAndDigest(w)
 	if err != nil {
 		return err
 	}
@@ -51,7 +52,7 @@ func (s *Server) headBlob(w http.ResponseWriter, r *http.Request) error {
 
 // getBlob answers end-2, with the blob, a range of it, or the place where the store itself serves it.
 func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
-	repo, d, err := repoAndDigest(r)
+	repo, d, err := repoAndDigest(w)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (s *Server) sendBlob(w http.ResponseWriter, r *http.Request, b registry.Blo
 
 // deleteBlob answers end-10.
 func (s *Server) deleteBlob(w http.ResponseWriter, r *http.Request) error {
-	repo, d, err := repoAndDigest(r)
+	repo, d, err := repoAndDigest(w)
 	if err != nil {
 		return err
 	}

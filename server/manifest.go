@@ -16,12 +16,13 @@ import (
 const maxTags = 100
 
 // repoAndReference parses the path of a manifest.
-func repoAndReference(r *http.Request) (registry.Name, registry.Reference, error) {
-	repo, err := registry.ParseName(r.PathValue("name"))
+func repoAndReference(w http.ResponseWriter) (registry.Name, registry.Reference, error) {
+	rw := wrap(w)
+	repo, err := registry.ParseName(rw.repository)
 	if err != nil {
 		return "", registry.Reference{}, err
 	}
-	ref, err := registry.ParseReference(r.PathValue("reference"))
+	ref, err := registry.ParseReference(rw.param)
 	return repo, ref, err
 }
 
@@ -29,7 +30,7 @@ func repoAndReference(r *http.Request) (registry.Name, registry.Reference, error
 // not look at Accept: a digest has one representation only, so the one other answer would be a 404, and clients in
 // the field send an Accept that is incomplete, or none, and take what they get.
 func (s *Server) getManifest(w http.ResponseWriter, r *http.Request) error {
-	repo, ref, err := repoAndReference(r)
+	repo, ref, err := repoAndReference(w)
 	if e, ok := errors.AsType[*registry.Error](err); ok && e.Code == registry.ManifestInvalid {
 		return &registry.Error{Code: registry.ManifestUnknown, Message: e.Message} // nothing can have such a tag
 	}
@@ -61,7 +62,7 @@ func (s *Server) getManifest(w http.ResponseWriter, r *http.Request) error {
 
 // putManifest answers end-7a and end-7b.
 func (s *Server) putManifest(w http.ResponseWriter, r *http.Request) error {
-	repo, ref, err := repoAndReference(r)
+	repo, ref, err := repoAndReference(w)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request) error {
 
 // deleteManifest answers end-9.
 func (s *Server) deleteManifest(w http.ResponseWriter, r *http.Request) error {
-	repo, ref, err := repoAndReference(r)
+	repo, ref, err := repoAndReference(w)
 	if err != nil {
 		return err
 	}

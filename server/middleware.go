@@ -38,7 +38,8 @@ type response struct {
 
 	context    requestContext
 	endpoint   *endpoint // nil if the path has none, or was not looked at
-	repository string    // in the path
+	repository string    // the {name...} in the path, with its escapes, if any: no name has a %
+	param      string    // the parameter in the path
 	received   int64     // bytes of the body of the request
 	traced     func(Request)
 }

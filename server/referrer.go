@@ -14,7 +14,7 @@ import (
 // referrers answers end-12a and end-12b. A subject that nothing refers to, or that nobody has pushed, has an empty
 // list: a 404 would say that there is no such API.
 func (s *Server) referrers(w http.ResponseWriter, r *http.Request) error {
-	repo, subject, err := repoAndDigest(r)
+	repo, subject, err := repoAndDigest(w)
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func (s *Server) serve(w *response, r *http.Request) error {
 	if e == nil {
 		return notFound(path)
 	}
-	w.endpoint, w.repository = e, name
+	w.endpoint, w.repository, w.param = e, name, param
 	rt := e.route(r.Method)
 	if rt == nil {
 		w.Header().Set("Allow", e.allow)
@@ -223,16 +223,10 @@ func (s *Server) serve(w *response, r *http.Request) error {
 		return err
 	}
 	defer done()
-	if e.prefix != "" {
-		r.SetPathValue("name", name) // with its escapes, if any: no name has a %
-	}
-	if e.param != "" {
-		if escaped { // some clients write the colon of a digest as %3A
-			if p, err := url.PathUnescape(param); err == nil {
-				param = p
-			}
+	if escaped { // some clients write the colon of a digest as %3A
+		if p, err := url.PathUnescape(param); err == nil {
+			w.param = p
 		}
-		r.SetPathValue(e.param, param)
 	}
 	return rt.handler(w, r)
 }

@@ -22,7 +22,7 @@ func (s *Server) base(w http.ResponseWriter, _ *http.Request) error {
 
 // tags answers end-8a and end-8b.
 func (s *Server) tags(w http.ResponseWriter, r *http.Request) error {
-	repo, err := registry.ParseName(r.PathValue("name"))
+	repo, err := registry.ParseName(wrap(w).repository)
 	if err != nil {
 		return err
 	}

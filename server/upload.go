@@ -14,7 +14,7 @@ import (
 // startUpload answers end-4a to end-4c and end-11: it mounts a blob, takes one that comes with the request, or begins
 // a session.
 func (s *Server) startUpload(w http.ResponseWriter, r *http.Request) error {
-	repo, err := registry.ParseName(r.PathValue("name"))
+	repo, err := registry.ParseName(wrap(w).repository)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *Server) pushBlob(w http.ResponseWriter, r *http.Request, repo registry.
 
 // upload answers end-13.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
-	repo, id, err := repoAndSession(r)
+	repo, id, err := repoAndSession(w)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
 
 // patchUpload answers end-5. It takes any Content-Type: crane, for one, sends none.
 func (s *Server) patchUpload(w http.ResponseWriter, r *http.Request) error {
-	repo, id, err := repoAndSession(r)
+	repo, id, err := repoAndSession(w)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *Server) patchUpload(w http.ResponseWriter, r *http.Request) error {
 
 // putUpload answers end-6: it ends a session, perhaps with its last chunk.
 func (s *Server) putUpload(w http.ResponseWriter, r *http.Request) error {
-	repo, id, err := repoAndSession(r)
+	repo, id, err := repoAndSession(w)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (s *Server) putUpload(w http.ResponseWriter, r *http.Request) error {
 
 // deleteUpload answers end-14.
 func (s *Server) deleteUpload(w http.ResponseWriter, r *http.Request) error {
-	repo, id, err := repoAndSession(r)
+	repo, id, err := repoAndSession(w)
 	if err != nil {
 		return err
 	}
@@ -160,12 +160,13 @@ func (s *Server) deleteUpload(w http.ResponseWriter, r *http.Request) error {
 }
 
 // repoAndSession parses the path of a session. What cannot be the id of one is unknown without a look-up.
-func repoAndSession(r *http.Request) (registry.Name, string, error) {
-	repo, err := registry.ParseName(r.PathValue("name"))
+func repoAndSession(w http.ResponseWriter) (registry.Name, string, error) {
+	rw := wrap(w)
+	repo, err := registry.ParseName(rw.repository)
 	if err != nil {
 		return "", "", err
 	}
-	id := r.PathValue("session")
+	id := rw.param
 	for i := range len(id) {
 		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'z') && c != '-' || len(id) > 64 {
 			return "", "", &registry.Error{Code: registry.BlobUploadUnknown,
