@@ -175,12 +175,13 @@ func (r *Registry) Close(ctx context.Context) error {
 	return err
 }
 
-// Check reports whether store and index answer.
+// Check reports whether store and index answer. The store has to list what nobody writes: that tells as well as any other
+// list whether it is there, and costs the same however much it holds.
 func (r *Registry) Check(ctx context.Context) error {
 	if err := r.index.Check(ctx); err != nil {
 		return err
 	}
-	for _, err := range r.store.List(ctx, root+"repositories/", "") {
+	for _, err := range r.store.List(ctx, root+"nothing/", "") {
 		return err
 	}
 	return nil
