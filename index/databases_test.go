@@ -1,12 +1,9 @@
 package index_test
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 	"testing"
 
 	"github.com/parfait-registry/parfait/index"
@@ -16,7 +13,7 @@ import (
 // databases runs a test on an empty database of each kind.
 func databases(t *testing.T, test func(t *testing.T, database string)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, filepath.Join(t.TempDir(), "index.db")) })
-	t.Run("postgres", func(t *testing.T) { test(t, postgres(t).NewDatabase(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, harness.SharedPostgreSQL(t).NewDatabase(t)) })
 }
 
 // onEach runs a test on an empty index of each kind.
@@ -43,44 +40,4 @@ func openWith(t testing.TB, cfg index.Config) *index.DB {
 	return db
 }
 
-// postgres is the one cluster of this process. What it has not written yet is lost with the machine, which no test needs.
-func postgres(t testing.TB) *harness.Postgres {
-	t.Helper()
-	process.once.Do(func() { process.cluster = harness.PostgreSQL(lasting{t}, "fsync=off", "full_page_writes=off") })
-	if process.cluster == nil {
-		harness.Missing(t, "there is no PostgreSQL")
-	}
-	return process.cluster
-}
-
-// process is what lasts until the tests have run.
-var process struct {
-	once     sync.Once
-	cluster  *harness.Postgres
-	cleanups []func()
-}
-
-// A lasting test is one that goes on until all tests have run.
-type lasting struct{ testing.TB }
-
-func (lasting) Cleanup(f func())         { process.cleanups = append(process.cleanups, f) }
-func (lasting) Context() context.Context { return context.Background() }
-func (lasting) Failed() bool             { return false }
-
-func (l lasting) TempDir() string {
-	l.Helper()
-	dir, err := os.MkdirTemp("", "parfait-index-test-")
-	if err != nil {
-		l.Fatal(err)
-	}
-	l.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for _, f := range slices.Backward(process.cleanups) {
-		f()
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }

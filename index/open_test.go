@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 )
 
 func TestOpenErrors(t *testing.T) {
@@ -72,10 +73,10 @@ func TestPaths(t *testing.T) {
 
 // TestOldKey opens what a file of docker-registry names, if that can be an index.
 func TestOldKey(t *testing.T) {
-	dir, url := t.TempDir(), postgres(t).NewDatabase(t)
+	dir, url := t.TempDir(), harness.SharedPostgreSQL(t).NewDatabase(t)
 	t.Chdir(dir)
 	search := newSearchDatabase(t)
-	postgres(t).Query(t, url, "create table version (id serial primary key); create table repository (id serial primary key, name text, description text)")
+	harness.SharedPostgreSQL(t).Query(t, url, "create table version (id serial primary key); create table repository (id serial primary key, name text, description text)")
 	fallback := filepath.Join(dir, "default.db")
 	_, after, _ := strings.Cut(url, "://")
 	for _, tt := range []struct{ old, new, want, warning string }{

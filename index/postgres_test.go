@@ -25,7 +25,7 @@ import (
 
 // TestRoundTrips counts how often the index waits for PostgreSQL, once connections are warm.
 func TestRoundTrips(t *testing.T) {
-	w := newWire(t, postgres(t).NewDatabase(t))
+	w := newWire(t, harness.SharedPostgreSQL(t).NewDatabase(t))
 	db, ctx := open(t, w.url), t.Context()
 	var layers []digest.Digest
 	for i := range 20 {
@@ -90,7 +90,7 @@ func TestRoundTrips(t *testing.T) {
 // TestLostConnections breaks the connection at each answer of a transaction. It is run again, unless it was the answer
 // to the commit: nobody knows then.
 func TestLostConnections(t *testing.T) {
-	database := postgres(t).NewDatabase(t)
+	database := harness.SharedPostgreSQL(t).NewDatabase(t)
 	w := newWire(t, database)
 	db, direct := open(t, w.url), open(t, database)
 	const answers = 2 // see TestRoundTrips
@@ -118,7 +118,7 @@ func TestLostConnections(t *testing.T) {
 
 // TestTerminatedConnections has the server end all connections while they are idle, as it does when it stops.
 func TestTerminatedConnections(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	url := p.NewDatabase(t)
 	db, ctx := open(t, url), t.Context()
 	addBlobs(t, db, "a", "x")
@@ -160,7 +160,7 @@ func TestRestart(t *testing.T) {
 
 // TestServerErrors has the server refuse a push for reasons of its own.
 func TestServerErrors(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	url := p.NewDatabase(t)
 	db := open(t, url)
 	for code, want := range map[string]error{
@@ -185,7 +185,7 @@ func TestServerErrors(t *testing.T) {
 
 // Of many processes that begin on an empty database at once, one makes the schema, and one holds what is to be done.
 func TestManyStart(t *testing.T) {
-	url := postgres(t).NewDatabase(t)
+	url := harness.SharedPostgreSQL(t).NewDatabase(t)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	holders := 0
@@ -214,7 +214,7 @@ func TestManyStart(t *testing.T) {
 
 // A database that is not ours, or not for this version, is refused and left as it is.
 func TestForeignDatabases(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	latin := "latin" + filepath.Base(t.TempDir())
 	p.Query(t, p.URL, "create database "+latin+" template template0 encoding 'LATIN1' locale 'C'")
 	for _, tt := range []struct{ name, database, sql, want string }{
@@ -245,7 +245,7 @@ func TestForeignDatabases(t *testing.T) {
 
 // Tables of something else are no harm in another schema, nor those with other names in ours.
 func TestSharedDatabase(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	url := p.NewDatabase(t)
 	p.Query(t, url, "create table repositories (precious int); create schema parfait; create table parfait.users (name text)")
 	db := open(t, url+"&search_path=parfait")
@@ -292,7 +292,7 @@ func openError(t *testing.T, database string) string {
 }
 
 func TestNoConnection(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	p.Query(t, p.URL, "create role locked login password 'geheim'")
 	askForPasswords(t, p, "locked")
 	good, err := url.Parse(p.URL)
@@ -353,7 +353,7 @@ func askForPasswords(t *testing.T, p *harness.Postgres, user string) {
 
 // Names are in byte order, in whatever order the database has text.
 func TestOrderOfNames(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	p.Query(t, p.URL, "create database english template template0 locale_provider icu icu_locale 'en'")
 	db := open(t, inDatabase(t, p.URL, "english"))
 	tags := []string{"1.0", "B", "a", "a-1", "ab", "b"}
@@ -368,7 +368,7 @@ func TestOrderOfNames(t *testing.T) {
 // TestRebuildTidies looks for what a rebuild leaves behind. All blobs come unreferenced, and would be among the garbage for as
 // long as nobody tidies up.
 func TestRebuildTidies(t *testing.T) {
-	p := postgres(t)
+	p := harness.SharedPostgreSQL(t)
 	database := p.NewDatabase(t)
 	small := scale.Registry{Repositories: 20, Tags: 10, Garbage: 10}
 	if err := small.Fill(t.Context(), open(t, database)); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/drivertest"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -22,7 +23,7 @@ func TestAdoptionRace(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("sqlite ", seed), func(t *testing.T) { raceAdoption(t, place{store: mem.New()}, 1, seed) })
 		t.Run(fmt.Sprint("postgres ", seed), func(t *testing.T) {
-			raceAdoption(t, place{mem.New(), postgres(t).NewDatabase(t)}, 3, seed)
+			raceAdoption(t, place{mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t)}, 3, seed)
 		})
 	}
 }

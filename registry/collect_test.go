@@ -19,6 +19,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/drivertest"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -299,7 +300,7 @@ func TestUploadOutlivesGrace(t *testing.T) {
 
 // One process at a time collects.
 func TestOneCollects(t *testing.T) {
-	database := postgres(t).NewDatabase(t)
+	database := harness.SharedPostgreSQL(t).NewDatabase(t)
 	synctest.Test(t, func(t *testing.T) { testOneCollects(t, place{mem.New(), database}) })
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -46,7 +47,7 @@ const raceGrace = time.Second
 // is there, whatever is pulled is whole, and in the end, when all was deleted, nothing is left.
 func TestCollectRaces(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { collectRaces(t, place{openLocal(t), sqliteFile(t)}, 1) })
-	t.Run("postgres", func(t *testing.T) { collectRaces(t, place{mem.New(), postgres(t).NewDatabase(t)}, 3) })
+	t.Run("postgres", func(t *testing.T) { collectRaces(t, place{mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t)}, 3) })
 }
 
 func collectRaces(t *testing.T, p place, processes int) {

@@ -18,6 +18,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/drivertest"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -192,7 +193,7 @@ func TestIndexOfAnotherStore(t *testing.T) {
 // TestSQLiteAfterPostgreSQL changes the database of a store, and back.
 func TestSQLiteAfterPostgreSQL(t *testing.T) {
 	const life = time.Second
-	store, shared, file := mem.New(), postgres(t).NewDatabase(t), sqliteFile(t)
+	store, shared, file := mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t), sqliteFile(t)
 	openShared := func() *fixture {
 		f := open(t, registry.Config{LeaseLife: life}, store, index.Config{Database: shared})
 		f.adopted(t)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,8 +23,11 @@ import (
 	"github.com/parfait-registry/parfait/drivers/local"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 	"github.com/parfait-registry/parfait/registry"
 )
+
+func TestMain(m *testing.M) { os.Exit(harness.Run(m)) }
 
 var discard = slog.New(slog.DiscardHandler)
 
@@ -41,7 +45,7 @@ func places(t *testing.T, test func(t *testing.T, p place)) {
 // databases runs a test on each database, where it does not matter what the store is.
 func databases(t *testing.T, test func(t *testing.T, p place)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, place{store: mem.New()}) })
-	t.Run("postgres", func(t *testing.T) { test(t, place{mem.New(), postgres(t).NewDatabase(t)}) })
+	t.Run("postgres", func(t *testing.T) { test(t, place{mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t)}) })
 }
 
 // kinds runs a test for each kind of place. The test makes its places itself.
@@ -53,7 +57,7 @@ func kinds(t *testing.T, test func(t *testing.T, empty func() place)) {
 		test(t, func() place { return place{openLocal(t), sqliteFile(t)} })
 	})
 	t.Run("postgres", func(t *testing.T) {
-		p, schemas := postgres(t), 0
+		p, schemas := harness.SharedPostgreSQL(t), 0
 		database := p.NewDatabase(t)
 		test(t, func() place { // a schema is made sooner than a database
 			schemas++

@@ -15,13 +15,14 @@ import (
 	"github.com/parfait-registry/parfait/drivers/drivertest"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/integration/harness"
 	"github.com/parfait-registry/parfait/registry"
 )
 
 // TestReplicasRace has clients push one tag, and delete it, through two processes whose writes to the store take now
 // long, now short. Index and store end with the same.
 func TestReplicasRace(t *testing.T) {
-	p := place{mem.New(), postgres(t).NewDatabase(t)}
+	p := place{mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t)}
 	slow := drivertest.Faulty(p.store, func(op drivertest.Op) error {
 		if op.Kind == drivertest.Commit || op.Kind == drivertest.Delete {
 			time.Sleep(rand.N(4 * time.Millisecond))
@@ -63,7 +64,7 @@ func TestReplicasRace(t *testing.T) {
 // TestWriterLooksAgain has a process write to the store what the index does not say any more, because another process
 // comes in between and is done with it all.
 func TestWriterLooksAgain(t *testing.T) {
-	p := place{mem.New(), postgres(t).NewDatabase(t)}
+	p := place{mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t)}
 	ic, ctx := index.Config{Database: p.database}, t.Context()
 	var between atomic.Pointer[func()]
 	one := open(t, registry.Config{}, drivertest.Faulty(p.store, func(op drivertest.Op) error {
@@ -112,7 +113,7 @@ func TestWriterLooksAgain(t *testing.T) {
 // TestReplicaDies kills a process after it has changed the index and before it has written to the store. Another one,
 // which has been there all the time, does that.
 func TestReplicaDies(t *testing.T) {
-	p := place{mem.New(), postgres(t).NewDatabase(t)}
+	p := place{mem.New(), harness.SharedPostgreSQL(t).NewDatabase(t)}
 	ic, ctx := index.Config{Database: p.database}, t.Context()
 	const takeOver = 500 * time.Millisecond
 	other := open(t, registry.Config{TakeOver: takeOver}, p.store, ic)

@@ -8,7 +8,7 @@
 //
 // Programs written in Go are built at pinned versions and kept in the user's cache, so only the first test that needs
 // one pays for it. Programs of the system are used as they are. A test whose program cannot be had is skipped, or fails
-// when the environment has CI=true. A package that starts Parfait hands its TestMain to Run.
+// when the environment has CI=true. A package that starts Parfait, or shares a server, hands its TestMain to Run.
 //
 // # Storage servers
 //

@@ -134,12 +134,6 @@ func Parfait(t testing.TB) string {
 	return path
 }
 
-// Run runs the tests of a package and removes what was built for them. Call it in TestMain: os.Exit(harness.Run(m)).
-func Run(m *testing.M) int {
-	defer func() { os.RemoveAll(built.dir) }()
-	return m.Run()
-}
-
 // Built is the folder with Parfait, if this process has built it.
 var built struct {
 	once sync.Once
