@@ -85,17 +85,9 @@ func (e *endpoint) run(ctx context.Context) {
 
 // deliverLeased delivers until the lease is lost.
 func (e *endpoint) deliverLeased(ctx context.Context, lease *index.Lease) {
-	leased, lose := context.WithCancel(ctx)
-	var work sync.WaitGroup
-	work.Go(func() { e.deliver(leased, lease.Until) })
-	for ctx.Err() == nil {
-		rest(ctx, e.cfg.LeaseLife/3)
-		if err := lease.Renew(ctx); errors.Is(err, index.ErrLeased) {
-			break
-		}
-	}
-	lose()
-	work.Wait()
+	leased, stop := lease.Keep(ctx)
+	e.deliver(leased, lease.Until)
+	stop()
 	_ = lease.End(context.WithoutCancel(ctx)) // it expires
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -43,6 +44,31 @@ func (l *Lease) Renew(ctx context.Context) error {
 		l.until.Store(until)
 	}
 	return err
+}
+
+// Keep renews the lease from time to time until stop is called. The context that it returns ends when the lease is lost,
+// or has expired as it could not be renewed.
+func (l *Lease) Keep(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		tick := time.NewTicker(l.ttl / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := l.Renew(ctx); errors.Is(err, ErrLeased) || time.Now().After(l.Until()) {
+				cancel(err)
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(context.Canceled)
+		renewing.Wait()
+	}
 }
 
 // Until is when the lease expires.

@@ -144,7 +144,7 @@ func (r *Registry) collect(ctx context.Context, progress func(blobs int)) (done 
 		return Collected{}, err
 	}
 	defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
-	ctx, stop := keepLease(ctx, lease, r.cfg().TakeOver/leaseParts)
+	ctx, stop := lease.Keep(ctx)
 	defer stop()
 	c := &collector{Registry: r, lease: lease, progress: progress}
 	err = c.run(ctx)
@@ -159,30 +159,6 @@ func (r *Registry) collect(ctx context.Context, progress func(blobs int)) (done 
 			"duration", time.Since(began).Round(time.Millisecond))
 	}
 	return c.done, err
-}
-
-// keepLease renews a lease from time to time until stop is called. The context that it returns ends when the lease is lost.
-func keepLease(ctx context.Context, lease *index.Lease, every time.Duration) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	var renewing sync.WaitGroup
-	renewing.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if err := lease.Renew(ctx); errors.Is(err, index.ErrLeased) || time.Now().After(lease.Until()) {
-				cancel(err)
-			}
-		}
-	})
-	return ctx, func() {
-		cancel(context.Canceled)
-		renewing.Wait()
-	}
 }
 
 // inTime returns a context for a delete, which must have come to its end, one way or the other, when a lease of that time

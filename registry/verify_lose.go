@@ -31,7 +31,7 @@ func (w *verification) lose(ctx context.Context, d digest.Digest) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lease.End(context.WithoutCancel(ctx))) }()
-	ctx, stop := keepLease(ctx, lease, loseLease/leaseParts)
+	ctx, stop := lease.Keep(ctx)
 	defer stop()
 	lost, err := w.Index.LoseBlob(ctx, lease, d)
 	if err != nil {
