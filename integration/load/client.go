@@ -14,14 +14,18 @@ import (
 	"time"
 )
 
-// A target is a registry under test, with what the scenarios have prepared on it so far.
+// A target is a registry under test.
 type target struct {
 	name  string
 	base  *url.URL // without a path; user and password in it become Basic authentication
 	pid   int      // 0: not known
 	empty bool     // the bare handler, which answers as it is asked to and keeps nothing
 	http  *http.Client
+	prepared
+}
 
+// Prepared is what scenarios have left on a target for others.
+type prepared struct {
 	big     *blob  // in repository big
 	image   *image // in repository image, as v1
 	tagged  string // repository with all the tags

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -257,6 +258,38 @@ func TestWrongAnswers(t *testing.T) {
 				t.Errorf("got exit status %d, want 1: %s", code, errs.String())
 			}
 		})
+	}
+}
+
+// TestPeerFails has a target that is not the base give a wrong answer in the second of three rounds: its cell is empty,
+// it is not asked again, and nothing else changes.
+func TestPeerFails(t *testing.T) {
+	var pushes atomic.Int32
+	next := &emptyHandler{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/big/blobs/uploads/") && pushes.Add(1) == 2 {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	var out, errs strings.Builder
+	code := run(t.Context(), small("-rounds", "3", "-scenario", "push-put,images", "empty", "peer="+server.URL), &out, &errs)
+	if code != 0 {
+		t.Fatalf("got exit status %d: %s", code, errs.String())
+	}
+	var cells []string
+	for line := range strings.Lines(out.String()) {
+		if columns := strings.Split(line, " | "); len(columns) == 4 {
+			cells = append(cells, strings.Trim(columns[2], "0123456789,."))
+		}
+	}
+	if want := []string{"peer", "–", "/s"}; !slices.Equal(cells[:len(want)], want) {
+		t.Errorf("got cells %q, want %q, in\n%s", cells, want, out.String())
+	}
+	if n := strings.Count(errs.String(), "push-put"); n != 5 || strings.Count(errs.String(), "418") != 1 {
+		t.Errorf("got %d measurements of push-put, want 3 and 2, the second with the reason:\n%s", n, errs.String())
 	}
 }
 

@@ -7,8 +7,9 @@
 // what net/http, the loopback and this program cost by themselves. With -pid name=pid the CPU time and the peak memory
 // of a server are read from /proc (Linux) and reported for each operation.
 //
-// Every answer is checked: its status, its digests, its lists, and each byte that comes back. A wrong one ends the run
-// with exit status 1. What is pushed is new in each run and stays on the server.
+// Every answer is checked: its status, its digests, its lists, and each byte that comes back. A wrong one of the first
+// target ends the run with exit status 1; one of another leaves the scenario out for that target, a dash in the tables,
+// and says why on standard error. What is pushed is new in each run and stays on the server.
 package main
 
 import (

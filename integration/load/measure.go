@@ -10,6 +10,8 @@ import (
 
 // MeasureAll runs every scenario on every target in each round. The targets take turns within a scenario, and another
 // one starts in each round, so that what else the machine does falls on all of them alike.
+//
+// A failure of the base ends it. A scenario in which another target fails is over for that target.
 func measureAll(ctx context.Context, o *options, progress io.Writer) (*results, error) {
 	targets, closeAll, err := openTargets(ctx, o)
 	defer closeAll()
@@ -22,15 +24,22 @@ func measureAll(ctx context.Context, o *options, progress io.Writer) (*results, 
 		for _, s := range o.scenarios {
 			for i := range targets {
 				t := targets[(i+r.number-1)%len(targets)]
-				if t.empty && !s.onEmpty {
+				if t.empty && !s.onEmpty || res.failed(s, t) {
 					continue
 				}
 				m, err := measure(ctx, s, r, t)
-				if err != nil {
+				outcome := m.String()
+				switch {
+				case err == nil:
+					res.add(s, t, m)
+				case t.name == o.base || ctx.Err() != nil:
 					return nil, fmt.Errorf("%s on %s: %w", s.name, t.name, err)
+				default:
+					res.fail(s, t)
+					t.prepared = prepared{} // it may be there in part
+					outcome = fmt.Sprintf("failed, not tried again: %v", err)
 				}
-				res.add(s, t, m)
-				fmt.Fprintf(progress, "round %d: %-13s %-14s %s\n", r.number, s.name, t.name, m)
+				fmt.Fprintf(progress, "round %d: %-15s %-14s %s\n", r.number, s.name, t.name, outcome)
 			}
 		}
 	}

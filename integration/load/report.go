@@ -16,6 +16,7 @@ type results struct {
 	targets   []*target // the base first
 	values    map[cell][]float64
 	cpu       map[cell][]float64
+	failures  map[cell]bool
 	memory    map[string]int64 // peak bytes by target
 }
 
@@ -26,7 +27,7 @@ func newResults(o *options, targets []*target) *results {
 	slices.SortStableFunc(sorted, func(a, b *target) int {
 		return cmp.Compare(btoi(b.name == o.base), btoi(a.name == o.base))
 	})
-	return &results{o.scenarios, sorted, map[cell][]float64{}, map[cell][]float64{}, map[string]int64{}}
+	return &results{o.scenarios, sorted, map[cell][]float64{}, map[cell][]float64{}, map[cell]bool{}, map[string]int64{}}
 }
 
 func btoi(b bool) int {
@@ -43,6 +44,16 @@ func (r *results) add(s scenario, t *target, m measurement) {
 		r.cpu[c] = append(r.cpu[c], m.cpu)
 	}
 }
+
+// Fail leaves a target's cells of a scenario empty: medians of fewer rounds than the others had compare to nothing.
+func (r *results) fail(s scenario, t *target) {
+	c := cell{s.name, t.name}
+	r.failures[c] = true
+	delete(r.values, c)
+	delete(r.cpu, c)
+}
+
+func (r *results) failed(s scenario, t *target) bool { return r.failures[cell{s.name, t.name}] }
 
 func (r *results) readMemory() {
 	for _, t := range r.targets {
