@@ -1,0 +1,51 @@
+package harness
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// StartZot starts zot, the program at path, on a new folder, as it is by default: it collects, stores equal blobs once,
+// and does not sync what it writes. If collect is not zero it collects that often, and what is older than that.
+//
+// It is a program of the system: no version of it is built here.
+func StartZot(t testing.TB, path string, collect time.Duration) *Server {
+	t.Helper()
+	root := t.TempDir()
+	storage := map[string]any{"rootDirectory": root}
+	if collect > 0 {
+		storage["gc"], storage["gcDelay"], storage["gcInterval"] = true, collect.String(), collect.String()
+	}
+	s := start(t, command{
+		name:  "zot",
+		args:  func(addr string) []string { return []string{path, "serve", writeZotConfig(t, storage, addr)} },
+		ready: answers("/v2/"),
+	}, "")
+	s.Storage = root
+	return s
+}
+
+func writeZotConfig(t testing.TB, storage map[string]any, addr string) string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]any{
+		"storage": storage,
+		"http":    map[string]string{"address": host, "port": port},
+		"log":     map[string]string{"level": "error"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
