@@ -50,7 +50,7 @@ vuln: ## look up known faults in what the program is made of
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
-bench-peers: ## load parfait and distribution side by side (STORE=minio LOAD="-rounds 1 -scenario images")
+bench-peers: ## load parfait, distribution and an installed zot side by side (STORE=minio or collection, LOAD="-rounds 1 -scenario images")
 	PARFAIT_BENCH_PEERS="$(or $(LOAD),-rounds 3)" $(GO) test -count 1 -v -timeout 120m -run '^TestPeers$$/^$(or $(STORE),local)$$' ./integration
 
 docs: ## write docs/configuration.md anew, from the structs that the configuration is read into

@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,9 +24,9 @@ func TestLoad(t *testing.T) {
 	ours := harness.StartParfait(t, harness.Options{})
 	theirs := harness.StartDistribution(t, "")
 	var out, progress bytes.Buffer
-	args := []string{"-rounds", "2", "-time", "50ms", "-blob", "1MiB", "-tags", "40", "-repositories", "20", "-pages", "5",
+	args := []string{"-scenario", "every", "-clients", "5", "-rounds", "2", "-time", "50ms", "-blob", "1MiB", "-tags", "40", "-repositories", "20", "-pages", "5",
 		"-base", "parfait", fmt.Sprintf("-pid=parfait=%d", ours.PID), "distribution=" + theirs.URL, "parfait=" + ours.URL, "empty"}
-	for _, zot := range startZot(t, 0) {
+	for _, zot := range startZot(t, nil) {
 		args = append(args, "zot="+zot.URL)
 	}
 	cmd := exec.CommandContext(t.Context(), buildLoad(t), args...)
@@ -37,6 +38,7 @@ func TestLoad(t *testing.T) {
 		"| speed | parfait | distribution | empty |",
 		"| × as fast as distribution | × as fast as empty |",
 		"| GET manifest by tag, 32 clients |",
+		"| the same: 99 % of the GETs take at most |",
 		"| peak memory |",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -46,8 +48,8 @@ func TestLoad(t *testing.T) {
 }
 
 // TestPeers measures Parfait and its peers side by side, on each store, and prints the tables: distribution, and in a
-// folder zot, if that is installed. It takes minutes, so it runs only when PARFAIT_BENCH_PEERS has the flags of the load
-// program: `make bench-peers`.
+// folder zot, if that is installed. The subtest collection has those collect all the time that can. It takes minutes, so
+// it runs only when PARFAIT_BENCH_PEERS has the flags of the load program: `make bench-peers`.
 func TestPeers(t *testing.T) {
 	flags, ok := os.LookupEnv("PARFAIT_BENCH_PEERS")
 	if !ok {
@@ -56,7 +58,15 @@ func TestPeers(t *testing.T) {
 	quietly := harness.Options{Env: []string{"LOGLEVEL=error"}}
 	t.Run("local", func(t *testing.T) {
 		peers := []peer{{"parfait", harness.StartParfait(t, quietly)}, {"distribution", harness.StartDistribution(t, "")}}
-		measurePeers(t, flags, append(peers, startZot(t, 0)...)...)
+		measurePeers(t, flags, append(peers, startZot(t, nil)...)...)
+	})
+	t.Run("collection", func(t *testing.T) {
+		// Distribution cannot collect while it serves: it keeps what it is told to delete.
+		ours := harness.StartParfait(t, harness.Options{Env: []string{"LOGLEVEL=error", "GC_GRACE=5s", "GC_INTERVAL=1s"}})
+		peers := []peer{{"parfait", ours}, {"distribution", harness.StartDistribution(t, "")}}
+		peers = append(peers, startZot(t, map[string]string{"gcDelay": "5s", "gcInterval": "1s"})...)
+		measurePeers(t, "-time 20s "+flags+" -scenario collect,collect-p99", peers...)
+		t.Log(blobsCollected(t, ours))
 	})
 	t.Run("minio", func(t *testing.T) {
 		s3 := harness.MinIO(t)
@@ -85,8 +95,8 @@ func peersOnS3(t *testing.T, s3 *harness.S3, endpoint string, o harness.Options)
 	}
 }
 
-// startZot is zot, which collects that often if collect is not zero. It is none where zot is not installed.
-func startZot(t *testing.T, collect time.Duration) []peer {
+// startZot is zot with that of its configuration, and none where it is not installed.
+func startZot(t *testing.T, storage map[string]string) []peer {
 	t.Helper()
 	path, err := exec.LookPath("zot")
 	if err != nil {
@@ -94,8 +104,20 @@ func startZot(t *testing.T, collect time.Duration) []peer {
 		return nil
 	}
 	version, _ := exec.CommandContext(t.Context(), path, "--version").CombinedOutput()
-	t.Logf("%s: %s", path, version)
-	return []peer{{"zot", harness.StartZot(t, path, collect)}}
+	t.Logf("%s: %s", path, bytes.TrimSpace(version))
+	return []peer{{"zot", harness.StartZot(t, path, storage)}}
+}
+
+// blobsCollected says what Parfait has collected. It fails the test if that is nothing.
+func blobsCollected(t *testing.T, s *harness.Server) string {
+	t.Helper()
+	status, metrics := visit(t, s.URL+"/metrics")
+	_, count, _ := strings.Cut(metrics, "\nparfait_collection_blobs_total ")
+	count, _, _ = strings.Cut(count, "\n")
+	if status != http.StatusOK || count == "" || count == "0" {
+		t.Fatalf("got %d, and %q blobs collected", status, count)
+	}
+	return "parfait has collected " + count + " blobs meanwhile"
 }
 
 // measurePeers runs the load program on all of them, and on the empty handler. The first is compared to the others.

@@ -2,34 +2,32 @@ package harness
 
 import (
 	"encoding/json"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // StartZot starts zot, the program at path, on a new folder, as it is by default: it collects, stores equal blobs once,
-// and does not sync what it writes. If collect is not zero it collects that often, and what is older than that.
+// and does not sync what it writes. Storage has what its configuration is to say of its storage beside that.
 //
 // It is a program of the system: no version of it is built here.
-func StartZot(t testing.TB, path string, collect time.Duration) *Server {
+func StartZot(t testing.TB, path string, storage map[string]string) *Server {
 	t.Helper()
 	root := t.TempDir()
-	storage := map[string]any{"rootDirectory": root}
-	if collect > 0 {
-		storage["gc"], storage["gcDelay"], storage["gcInterval"] = true, collect.String(), collect.String()
-	}
+	all := map[string]string{"rootDirectory": root}
+	maps.Copy(all, storage)
 	s := start(t, command{
 		name:  "zot",
-		args:  func(addr string) []string { return []string{path, "serve", writeZotConfig(t, storage, addr)} },
+		args:  func(addr string) []string { return []string{path, "serve", writeZotConfig(t, all, addr)} },
 		ready: answers("/v2/"),
 	}, "")
 	s.Storage = root
 	return s
 }
 
-func writeZotConfig(t testing.TB, storage map[string]any, addr string) string {
+func writeZotConfig(t testing.TB, storage map[string]string, addr string) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 )
 
 func noBig(_ context.Context, r *round, t *target) error {
@@ -58,4 +59,12 @@ func pull(clients int) func(context.Context, *round, *target) (work, error) {
 		w.bytes = int64(w.ops) * t.big.size
 		return w, err
 	}
+}
+
+// ReadRanges has clients read as lazy pullers do, which fetch the parts of a layer as a program opens its files.
+func readRanges(ctx context.Context, r *round, t *target) (work, error) {
+	repo, n := r.repo("big"), min(64<<10, t.big.size)
+	return spread(ctx, 32, r.time, unlimited, func(ctx context.Context, _, _ int) error {
+		return t.pullRange(ctx, repo, t.big, rand.Int64N(t.big.size-n+1), n)
+	})
 }

@@ -15,7 +15,6 @@ import (
 const (
 	blockSize = 64 << 10
 	stampSize = 16
-	layerSize = 64 << 10
 )
 
 // A forge makes content that no server has seen: one block of random bytes over and over, each time with another stamp
@@ -101,24 +100,25 @@ func (r *blobReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Compare reads r to its end and says where it differs from the blob.
-func (b *blob) compare(r io.Reader) error {
-	got, want := make([]byte, 4*blockSize), make([]byte, 4*blockSize)
-	for off := int64(0); ; {
+// Compare reads r to its end and says where it differs from the n bytes of the blob from off on.
+func (b *blob) compare(r io.Reader, off, n int64) error {
+	buf := min(n+1, 4*blockSize) // a byte more than there is to be, to see what is too much
+	got, want := make([]byte, buf), make([]byte, buf)
+	for end := off + n; ; {
 		n, err := r.Read(got)
-		if off+int64(n) > b.size {
-			return fmt.Errorf("more than %d bytes came back", b.size)
+		if off+int64(n) > end {
+			return fmt.Errorf("more than %d bytes came back", end)
 		}
 		b.fill(want[:n], off)
 		if !bytes.Equal(got[:n], want[:n]) {
 			return fmt.Errorf("wrong bytes came back between %d and %d", off, off+int64(n))
 		}
 		off += int64(n)
-		if err == io.EOF && off == b.size {
+		if err == io.EOF && off == end {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("after %d of %d bytes: %w", off, b.size, err)
+			return fmt.Errorf("after %d of %d bytes: %w", off, end, err)
 		}
 	}
 }
@@ -131,18 +131,21 @@ type descriptor struct {
 	Size      int64  `json:"size"`
 }
 
-// An image is three layers, a config and the manifest that names them.
+// An image is layers, a config and the manifest that names them.
 type image struct {
 	blobs    []*blob // the layers, then the config
 	manifest *blob
 }
 
-func (f *forge) image() *image {
+// SmallImage is three layers of 64 KiB.
+func (f *forge) smallImage() *image { return f.image(3, 64<<10) }
+
+func (f *forge) image(count int, size int64) *image {
 	img := &image{}
 	var layers []descriptor
 	var diffs []string
-	for range 3 {
-		layer := f.blob(layerSize)
+	for range count {
+		layer := f.blob(size)
 		img.blobs = append(img.blobs, layer)
 		layers = append(layers, descriptor{"application/vnd.oci.image.layer.v1.tar", layer.digest, layer.size})
 		diffs = append(diffs, layer.digest)

@@ -189,10 +189,29 @@ func (t *target) pullBlob(ctx context.Context, repo string, b *blob) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := b.compare(resp.Body); err != nil {
+	if err := b.compare(resp.Body, 0, b.size); err != nil {
 		return fmt.Errorf("GET %s: %w", ref, err)
 	}
 	return checkDigest(resp, b.digest)
+}
+
+// PullRange gets n bytes of a blob from off on and compares them.
+func (t *target) pullRange(ctx context.Context, repo string, b *blob, off, n int64) error {
+	ref := "/v2/" + repo + "/blobs/" + b.digest
+	part := fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, b.size)
+	header := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", off, off+n-1)}}
+	resp, err := t.send(ctx, http.MethodGet, ref, nil, header, http.StatusPartialContent)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if got := resp.Header.Get("Content-Range"); got != part {
+		return fmt.Errorf("GET %s: got Content-Range %q, want %q", ref, got, part)
+	}
+	if err := b.compare(resp.Body, off, n); err != nil {
+		return fmt.Errorf("GET %s, %s: %w", ref, part, err)
+	}
+	return nil
 }
 
 func (t *target) putManifest(ctx context.Context, repo, tag string, manifest *blob) error {
@@ -231,6 +250,24 @@ func (t *target) pushImage(ctx context.Context, repo, tag string, img *image) er
 		}
 	}
 	return t.putManifest(ctx, repo, tag, img.manifest)
+}
+
+// PullImage pulls the manifest, then each blob.
+func (t *target) pullImage(ctx context.Context, repo, tag string, img *image) error {
+	if err := t.pullManifest(ctx, repo, tag, img.manifest); err != nil {
+		return err
+	}
+	for _, b := range img.blobs {
+		if err := t.pullBlob(ctx, repo, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *target) deleteManifest(ctx context.Context, repo string, manifest *blob) error {
+	_, _, err := t.exchange(ctx, http.MethodDelete, "/v2/"+repo+"/manifests/"+manifest.digest, nil, nil, http.StatusAccepted)
+	return err
 }
 
 // Page gets n names of a list after last, the values of key in the answer, and compares them to want. More says

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 const pageSize = 100
 
 // PushTagged pushes an image to a new repository, for the tags of this round.
 func pushTagged(ctx context.Context, r *round, t *target) error {
-	t.image = r.forge.image()
+	t.image = r.forge.smallImage()
 	t.tagged = r.repo(fmt.Sprintf("tags-%d", r.number))
 	if err := t.pushImage(ctx, r.repo("image"), "v1", t.image); err != nil {
 		return err
@@ -90,14 +89,8 @@ func catalogPage(ctx context.Context, r *round, t *target) (work, error) {
 func (r *round) readPages(ctx context.Context, t *target, ref, key string, names []string) (work, error) {
 	size := min(pageSize, len(names)/2)
 	places := len(names) - size
-	var latency []float64
-	w, err := spread(ctx, 1, r.time, r.pages, func(ctx context.Context, _, i int) error {
+	return spread(ctx, 1, r.time, r.pages, func(ctx context.Context, _, i int) error {
 		last := i * 7919 % places
-		start := time.Now()
-		err := t.page(ctx, ref, key, names[last], names[last+1:last+1+size], last+1+size < len(names))
-		latency = append(latency, time.Since(start).Seconds()*1000)
-		return err
+		return t.page(ctx, ref, key, names[last], names[last+1:last+1+size], last+1+size < len(names))
 	})
-	w.latency = latency
-	return w, err
 }

@@ -42,6 +42,21 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestPercentile(t *testing.T) {
+	values := make([]float64, 200)
+	for i := range values {
+		values[i] = float64((i*7)%200 + 1) // 1 to 200
+	}
+	for p, want := range map[int]float64{1: 2, 50: 100, 99: 198, 100: 200} {
+		if got := percentile(values, p); got != want {
+			t.Errorf("%d %%: got %v, want %v", p, got, want)
+		}
+	}
+	if got := percentile(nil, 99); !math.IsNaN(got) {
+		t.Errorf("got %v of nothing", got)
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
 		0.123: "0.12", 1.8: "1.80", 39.04: "39.0", 547.4: "547", 4081: "4,081", 1234567: "1,234,567",
@@ -82,6 +97,7 @@ func TestMeasurement(t *testing.T) {
 		perSecond:   {perSecond, 250, 2000},
 		megabytes:   {megabytes, 1073.741824, 0.5},
 		millisecond: {millisecond, 3, 2000},
+		slowest:     {slowest, 5, 2000},
 	} {
 		if got := u.measurement(w, time.Second); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
@@ -100,8 +116,11 @@ func TestBlob(t *testing.T) {
 		if err := iotest.TestReader(b.reader(), content); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
-		if err := b.compare(iotest.OneByteReader(bytes.NewReader(content))); err != nil {
+		if err := b.compare(iotest.OneByteReader(bytes.NewReader(content)), 0, size); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
+		}
+		if err := b.compare(bytes.NewReader(content[size/3:size/2]), size/3, size/2-size/3); err != nil {
+			t.Errorf("a part of %d bytes: %v", size, err)
 		}
 		wrong := bytes.Clone(content)
 		wrong[size/2] ^= 1
@@ -112,7 +131,7 @@ func TestBlob(t *testing.T) {
 			"an early end":  iotest.DataErrReader(io.LimitReader(bytes.NewReader(content), size-1)),
 			"another error": iotest.ErrReader(io.ErrUnexpectedEOF),
 		} {
-			if err := b.compare(r); err == nil {
+			if err := b.compare(r, 0, size); err == nil {
 				t.Errorf("%d bytes: %s is no error", size, name)
 			}
 		}
@@ -128,8 +147,8 @@ func TestSpread(t *testing.T) {
 		sum.Add(int64(i))
 		return nil
 	})
-	if err != nil || w.ops != 100 || sum.Load() != 4950 {
-		t.Errorf("got %d operations, sum %d, %v, want 100, 4950", w.ops, sum.Load(), err)
+	if err != nil || w.ops != 100 || len(w.latency) != 100 || sum.Load() != 4950 {
+		t.Errorf("got %d operations, %d latencies, sum %d, %v, want 100, 100, 4950", w.ops, len(w.latency), sum.Load(), err)
 	}
 	w, err = spread(t.Context(), 3, time.Millisecond, unlimited, func(context.Context, int, int) error { return nil })
 	if err != nil || w.ops == 0 || w.elapsed < time.Millisecond {
@@ -144,6 +163,31 @@ func TestSpread(t *testing.T) {
 	})
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v, want the error of the operation", err)
+	}
+}
+
+func TestBeside(t *testing.T) {
+	calls := 0
+	w, err := beside(t.Context(), func(_ context.Context, i int) error {
+		if i != calls {
+			t.Errorf("got call %d, want %d", i, calls)
+		}
+		calls++
+		return nil
+	}, func(context.Context) (work, error) {
+		time.Sleep(time.Millisecond)
+		return work{ops: 7}, nil
+	})
+	if err != nil || w.ops != 7 || calls == 0 {
+		t.Errorf("got %d operations, %v, beside %d calls", w.ops, err, calls)
+	}
+	broken := errors.New("broken")
+	_, err = beside(t.Context(), func(context.Context, int) error { return broken }, func(ctx context.Context) (work, error) {
+		<-ctx.Done()
+		return work{}, nil
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("got %v, want the error of what ran beside", err)
 	}
 }
 
@@ -236,7 +280,8 @@ func TestWrongAnswers(t *testing.T) {
 				next.ServeHTTP(w, r)
 			}
 		}},
-		"a blob without bytes": {"pull-1", func(next http.Handler) http.HandlerFunc { return next.ServeHTTP }},
+		"a whole blob for a range": {"ranges", func(next http.Handler) http.HandlerFunc { return next.ServeHTTP }},
+		"a blob without bytes":     {"pull-1", func(next http.Handler) http.HandlerFunc { return next.ServeHTTP }},
 		"a list without tags": {"tags-page", func(next http.Handler) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasSuffix(r.URL.Path, "/tags/list") {

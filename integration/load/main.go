@@ -7,9 +7,14 @@
 // what net/http, the loopback and this program cost by themselves. With -pid name=pid the CPU time and the peak memory
 // of a server are read from /proc (Linux) and reported for each operation.
 //
-// Every answer is checked: its status, its digests, its lists, and each byte that comes back. A wrong one of the first
-// target ends the run with exit status 1; one of another leaves the scenario out for that target, a dash in the tables,
-// and says why on standard error. What is pushed is new in each run and stays on the server.
+// The scenarios are pushes and pulls of big blobs, whole or in ranges; pushes of small images, of images of many layers
+// and of such in repositories of their own; pushes and pulls at once; GETs and HEADs; tags; and pages of lists. Some run
+// only when -scenario names them: many big blobs at once, and GETs beside a client that makes work for a collection,
+// which the servers are to be configured for. The flag -h lists them all.
+//
+// Every answer is checked: its status, its digests, its lists, and each byte that comes back. A wrong one of the target
+// that the others are compared to ends the run with exit status 1. One of another target ends that scenario for it: the
+// tables have a dash there, and standard error the reason. What is pushed is new in each run and stays on the server.
 package main
 
 import (
@@ -48,7 +53,7 @@ type options struct {
 type limits struct {
 	blob    int64         // bytes of a big blob
 	time    time.Duration // of a scenario that counts operations
-	clients int           // of a crowd
+	clients int           // of a crowd; every other scenario has a number of its own
 	images  int           // at most, in one round
 	tags    int           // put on one manifest
 	repos   int           // in the catalog
@@ -87,10 +92,14 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		flags.PrintDefaults()
 		fmt.Fprintf(stderr, "\nscenarios:\n")
 		for _, s := range scenarios {
-			fmt.Fprintf(stderr, "  %-14s %s\n", s.name, s.title)
+			note := ""
+			if s.asked {
+				note = " (not among all)"
+			}
+			fmt.Fprintf(stderr, "  %-14s %s%s\n", s.name, s.title, note)
 		}
 	}
-	chosen := flags.String("scenario", "all", "the scenarios to run, separated by `commas`")
+	chosen := flags.String("scenario", "all", "the scenarios to run, separated by `commas`; every: those, too, that are not among all")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often to run them all")
 	flags.StringVar(&o.base, "base", "", "`name` of the target that the others are compared to (default: the first)")
 	flags.DurationVar(&o.time, "time", 5*time.Second, "length of a scenario that counts operations")
@@ -143,8 +152,8 @@ func (o *options) check(chosen string) error {
 			return fmt.Errorf("no target is named %q", name)
 		}
 	}
-	if chosen == "all" {
-		o.scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.asked })
+	if chosen == "all" || chosen == "every" {
+		o.scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.asked && chosen == "all" })
 		return nil
 	}
 	for name := range strings.SplitSeq(chosen, ",") {

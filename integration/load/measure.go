@@ -128,6 +128,9 @@ func (u unit) measurement(w work, cpu time.Duration) measurement {
 	case millisecond:
 		m.value = median(w.latency)
 		m.cpu = float64(cpu.Microseconds()) / float64(w.ops)
+	case slowest:
+		m.value = percentile(w.latency, 99)
+		m.cpu = float64(cpu.Microseconds()) / float64(w.ops)
 	}
 	return m
 }

@@ -74,12 +74,20 @@ func median(values []float64) float64 {
 	return (sorted[mid-1] + sorted[mid]) / 2
 }
 
+// Percentile is the value that p of 100 do not exceed; NaN of nothing.
+func percentile(values []float64, p int) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	return slices.Sorted(slices.Values(values))[(len(values)*p+99)/100-1]
+}
+
 func (u unit) format(v float64) string {
-	return number(v) + [...]string{perSecond: "/s", megabytes: " MB/s", millisecond: " ms"}[u]
+	return number(v) + [...]string{perSecond: "/s", megabytes: " MB/s", millisecond: " ms", slowest: " ms"}[u]
 }
 
 func (u unit) formatCPU(v float64) string {
-	return number(v) + [...]string{perSecond: " µs", megabytes: " s/GiB", millisecond: " µs"}[u]
+	return number(v) + [...]string{perSecond: " µs", megabytes: " s/GiB", millisecond: " µs", slowest: " µs"}[u]
 }
 
 // Number prints three digits that mean something, and thousands with commas.
@@ -102,7 +110,7 @@ func number(v float64) string {
 // Write prints the tables: speed, server CPU and peak memory. What begins with × compares the base to another target.
 func (r *results) write(w io.Writer) {
 	r.table(w, "speed", r.values, unit.format, func(u unit, base, other float64) float64 {
-		if u == millisecond {
+		if u == millisecond || u == slowest {
 			return other / base
 		}
 		return base / other

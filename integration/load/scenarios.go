@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ const (
 	perSecond   unit = iota // operations a second
 	megabytes               // 10^6 bytes a second
 	millisecond             // median time of an operation
+	slowest                 // time in milliseconds that 99 of 100 operations keep
 )
 
 // Work is what was done in a measurement.
@@ -33,7 +35,7 @@ type work struct {
 	ops     int
 	bytes   int64
 	elapsed time.Duration
-	latency []float64 // of each operation in milliseconds; only where the unit is millisecond
+	latency []float64 // of each operation, in milliseconds
 }
 
 var scenarios = []scenario{
@@ -48,6 +50,12 @@ var scenarios = []scenario{
 	{"tags-page", "a page of 100 tags", millisecond, false, false, hasTags, tagsPage},
 	{"crowd", "pushes of big blobs at once, half of them POST+PUT", megabytes, true, true, nil, crowd},
 	{"catalog-page", "a page of 100 repositories", millisecond, false, false, hasCatalog, catalogPage},
+	{"ranges", "64 KiB from anywhere in a big blob, 32 clients", perSecond, false, false, hasBig, readRanges},
+	{"layers", "images of 60 layers of 16 KiB, 8 clients", perSecond, true, false, nil, pushLayers},
+	{"mixed", "small images, 4 clients push and 4 pull", perSecond, false, false, hasImage, pushAndPull},
+	{"repositories", "small images, each in a new repository, 8 clients", perSecond, true, false, nil, pushRepositories},
+	{"collect", "GET manifest by tag, 32 clients, while one pushes and deletes", perSecond, false, true, hasImage, getBesideDeletes},
+	{"collect-p99", "the same: 99 % of the GETs take at most", slowest, false, true, hasImage, getBesideDeletes},
 }
 
 // A round is one pass through all scenarios and targets.
@@ -65,12 +73,13 @@ func (r *round) repo(name string) string { return fmt.Sprintf("load/%016x/%s", r
 func spread(ctx context.Context, workers int, limit time.Duration, most int, op func(ctx context.Context, worker, i int) error) (work, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var next, done atomic.Int64
+	var next atomic.Int64
 	var wg sync.WaitGroup
+	latency := make([][]float64, workers)
 	start := time.Now()
 	for worker := range workers {
 		wg.Go(func() {
-			for limit == 0 || time.Since(start) < limit {
+			for began := start; limit == 0 || began.Sub(start) < limit; {
 				i := int(next.Add(1)) - 1
 				if i >= most || ctx.Err() != nil {
 					return
@@ -79,12 +88,39 @@ func spread(ctx context.Context, workers int, limit time.Duration, most int, op 
 					cancel(err)
 					return
 				}
-				done.Add(1)
+				ended := time.Now()
+				latency[worker] = append(latency[worker], ended.Sub(began).Seconds()*1000)
+				began = ended
 			}
 		})
 	}
 	wg.Wait()
-	return work{ops: int(done.Load()), elapsed: time.Since(start)}, context.Cause(ctx)
+	w := work{elapsed: time.Since(start), latency: slices.Concat(latency...)}
+	w.ops = len(w.latency)
+	return w, context.Cause(ctx)
+}
+
+// Beside has other called over and over, from 0 on, until do has returned. It is not cut off in the middle.
+func beside(ctx context.Context, other func(ctx context.Context, i int) error, do func(ctx context.Context) (work, error)) (work, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; !done.Load(); i++ {
+			if err := other(ctx, i); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	})
+	w, err := do(ctx)
+	done.Store(true)
+	wg.Wait()
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return w, err
 }
 
 const unlimited = 1 << 40
