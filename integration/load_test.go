@@ -57,7 +57,10 @@ func TestPeers(t *testing.T) {
 	}
 	quietly := harness.Options{Env: []string{"LOGLEVEL=error"}}
 	t.Run("local", func(t *testing.T) {
-		peers := []peer{{"parfait", harness.StartParfait(t, quietly)}, {"distribution", harness.StartDistribution(t, "")}}
+		o := quietly
+		o.Storage = t.TempDir()
+		t.Log(directWrite(t, o.Storage))
+		peers := []peer{{"parfait", harness.StartParfait(t, o)}, {"distribution", harness.StartDistribution(t, "")}}
 		measurePeers(t, flags, append(peers, startZot(t, nil)...)...)
 	})
 	t.Run("collection", func(t *testing.T) {
@@ -135,6 +138,32 @@ func measurePeers(t *testing.T, flags string, peers ...peer) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("load: %v", err)
 	}
+}
+
+// directWrite says how fast dd stores 512 MiB in a folder, so that they are on the disk: the yardstick of a push.
+func directWrite(t *testing.T, folder string) string {
+	t.Helper()
+	const size = 512 << 20
+	program := harness.Command(t, "dd")
+	dd := func(from, to string) (rate float64) { // MB/s
+		start := time.Now()
+		cmd := exec.CommandContext(t.Context(), program, "if="+from, "of="+to, "bs=1M", fmt.Sprint("count=", size>>20), "conv=fsync")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("dd: %v\n%s", err, out)
+		}
+		return size / 1e6 / time.Since(start).Seconds()
+	}
+	source, file := filepath.Join(t.TempDir(), "random"), filepath.Join(folder, "dd")
+	dd("/dev/urandom", source) // some disks write zeros faster than they can
+	var written []float64
+	for range 3 {
+		written = append(written, dd(source, file))
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(written)
+	return fmt.Sprintf("dd conv=fsync of 512 MiB: %.0f MB/s (%.0f to %.0f)", written[1], written[0], written[2])
 }
 
 // directUpload says how fast an SDK stores 512 MiB in a bucket, four parts of 8 MiB at a time: the yardstick of a push
