@@ -15,9 +15,19 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// testImageBetweenPrograms pushes an image of real files with every program and in every form, and pulls each of these
+// TestImageBetweenPrograms pushes an image of real files with every program and in every form, and pulls each of these
 // with every program.
+func TestImageBetweenPrograms(t *testing.T) {
+	imageBetweenPrograms(t, place(func(*testing.T, *harness.Options) {}), func(pull) bool { return true })
+}
+
+// testImageBetweenPrograms is the same without the programs that unpack what they pull, which takes the longest and has
+// nothing to do with the store.
 func testImageBetweenPrograms(t *testing.T, on store) {
+	imageBetweenPrograms(t, on, func(p pull) bool { return !p.unpacks })
+}
+
+func imageBetweenPrograms(t *testing.T, on store, with func(pull) bool) {
 	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, want := toolchainImage(t, s)
 	source := digestOf(t, imageIn(t, dir))
@@ -37,8 +47,8 @@ func testImageBetweenPrograms(t *testing.T, on store) {
 				t.Errorf("got %s, want %s", pushed, source)
 			}
 			for _, pull := range pulls {
-				if push.same && push.name != "crane" && !pull.same {
-					continue // it is the same image: to unpack it once is enough
+				if !with(pull) || push.same && push.name != "crane" && !pull.same {
+					continue // it is the same image: to make it anew once is enough
 				}
 				t.Run(pull.name, func(t *testing.T) {
 					out := pull.run(t, name+":v1")
@@ -76,38 +86,41 @@ var pushes = []struct {
 	{"buildah", false, "oci.image.layer.v1.tar+gzip", buildahPush},
 }
 
-// pulls are ways to pull an image into a new folder.
-var pulls = []struct {
-	name string
-	same bool // the manifest is not made anew
-	run  func(t *testing.T, name string) (dir string)
-}{
-	{"crane", true, func(t *testing.T, name string) string {
+// A pull is a way to pull an image into a new folder.
+type pull struct {
+	name    string
+	same    bool // the manifest is not made anew
+	unpacks bool // the image, on its way
+	run     func(t *testing.T, name string) (dir string)
+}
+
+var pulls = []pull{
+	{"crane", true, false, func(t *testing.T, name string) string {
 		p := newProgram(t, "crane")
 		p.run("pull", "--format=oci", name, "out")
 		return filepath.Join(p.home, "out")
 	}},
-	{"oras", true, func(t *testing.T, name string) string {
+	{"oras", true, false, func(t *testing.T, name string) string {
 		p := newProgram(t, "oras")
 		p.run("cp", "--from-plain-http", name, "--to-oci-layout", "out:v1")
 		return filepath.Join(p.home, "out")
 	}},
-	{"regctl", true, func(t *testing.T, name string) string {
+	{"regctl", true, false, func(t *testing.T, name string) string {
 		p := newRegctl(t, name)
 		p.run("image", "copy", name, "ocidir://out:v1")
 		return filepath.Join(p.home, "out")
 	}},
-	{"skopeo", false, func(t *testing.T, name string) string {
+	{"skopeo", false, false, func(t *testing.T, name string) string {
 		p := newProgram(t, "skopeo")
 		p.run("copy", "--src-tls-verify=false", "docker://"+name, "oci:out:v1")
 		return filepath.Join(p.home, "out")
 	}},
-	{"podman", false, func(t *testing.T, name string) string {
+	{"podman", false, true, func(t *testing.T, name string) string {
 		p := newProgram(t, "podman")
 		p.run("save", "--format", "oci-dir", "-o", "out", p.run("pull", "--tls-verify=false", "docker://"+name))
 		return filepath.Join(p.home, "out")
 	}},
-	{"buildah", false, func(t *testing.T, name string) string {
+	{"buildah", false, true, func(t *testing.T, name string) string {
 		p := newProgram(t, "buildah")
 		p.run("push", p.run("pull", "--tls-verify=false", "docker://"+name), "oci:out:v1")
 		return filepath.Join(p.home, "out")
