@@ -90,10 +90,14 @@ type peer struct {
 	*harness.Server
 }
 
+// peersOnS3 has Parfait once more, without a check sum of its own for what it sends to the store.
 func peersOnS3(t *testing.T, s3 *harness.S3, endpoint string, o harness.Options) []peer {
 	t.Helper()
+	unsigned := o
+	unsigned.Env = append(slices.Clip(o.Env), "S3_SIGN_PAYLOAD=false") // as it is by default where there is TLS
 	return []peer{
 		{"parfait", s3Store(s3, endpoint).start(t, o)},
+		{"unsigned", s3Store(s3, endpoint).start(t, unsigned)},
 		{"distribution", harness.StartDistributionOnS3(t, s3, endpoint, s3.NewBucket(t))},
 	}
 }
