@@ -32,7 +32,7 @@ type Config struct {
 	// OAuth2 says to ignore the interoperability keys. Default: false.
 	OAuth2 bool `yaml:"oauth2"`
 
-	// PartSize is how many bytes of an object go up in one request. Default: 8MiB.
+	// PartSize is how many bytes of an object go up in one request. Default: 16MiB.
 	PartSize int64 `yaml:"storage_part_size" flavor:"bytes"`
 	// Buffers bounds the memory of all uploads together, in bytes. Default: 256MiB.
 	Buffers int64 `yaml:"storage_buffers" flavor:"bytes"`

@@ -42,7 +42,7 @@ type AzureConfig struct {
 	// Path is a prefix of all names in the container. Default: none.
 	Path string `yaml:"storage_path"`
 
-	// PartSize is how many bytes of an object go up in one request. Default: 8MiB.
+	// PartSize is how many bytes of an object go up in one request. Default: 16MiB.
 	PartSize int64 `yaml:"storage_part_size" flavor:"bytes"`
 	// Buffers bounds the memory of all uploads together, in bytes. Default: 256MiB.
 	Buffers int64 `yaml:"storage_buffers" flavor:"bytes"`

@@ -83,7 +83,7 @@ func testRequests(t *testing.T, s *harness.Azure) {
 	cfg := config(t, s)
 	cfg.Endpoint = p.URL
 	d := openAzure(t, cfg)
-	large := random(1, 20*mib)
+	large := random(1, 40*mib)
 	for _, src := range []string{"srcs/1", "srcs/2", "srcs/3"} {
 		if err := put(t.Context(), d, src, []byte(src)); err != nil {
 			t.Fatal(err)

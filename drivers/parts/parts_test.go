@@ -146,8 +146,8 @@ func TestNewPool(t *testing.T) {
 		want string // in the error
 		free int
 	}{
-		{parts.Config{}, "", 32},
-		{parts.Config{Size: 16 * mib}, "", 16},
+		{parts.Config{}, "", 16},
+		{parts.Config{Size: 8 * mib}, "", 32},
 		{parts.Config{Size: 16 * mib, Copies: 1}, "", 8},
 		{parts.Config{Size: 1 << 30}, "", 1},
 		{parts.Config{Size: 1 << 30, Copies: 2}, "", 1},
@@ -155,8 +155,8 @@ func TestNewPool(t *testing.T) {
 		{parts.Config{Size: 5*mib - 1}, "storage_part_size: 5242879 bytes", 0},
 		{parts.Config{Size: -1}, "storage_part_size: -1 bytes", 0},
 		{parts.Config{Size: 1<<30 + 1}, "storage_part_size: 1073741825 bytes", 0},
-		{parts.Config{Buffers: 8*mib - 1}, "storage_buffers: 8388607 bytes", 0},
-		{parts.Config{Buffers: 8 * mib, Copies: 1}, "16777216 would", 0},
+		{parts.Config{Buffers: 16*mib - 1}, "storage_buffers: 16777215 bytes", 0},
+		{parts.Config{Buffers: 16 * mib, Copies: 1}, "33554432 would", 0},
 		{parts.Config{Buffers: -1}, "storage_buffers: -1 bytes", 0},
 	} {
 		pool, err := parts.NewPool(tt.cfg)

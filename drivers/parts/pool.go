@@ -22,13 +22,13 @@ import (
 
 // Config has the keys of a flavor that bound the memory of uploads.
 type Config struct {
-	Size    int64 // bytes of a part; 0 is 8MiB
+	Size    int64 // bytes of a part; 0 is 16MiB
 	Buffers int64 // bytes of all buffers together; 0 is 256MiB
 	Copies  int64 // how often the back end's library holds each part, beside the buffer here; 0 if it does not
 }
 
 const (
-	defaultSize    = 8 << 20
+	defaultSize    = 16 << 20
 	defaultBuffers = 256 << 20
 	minSize        = 5 << 20 // what S3 asks for
 	maxSize        = 1 << 30

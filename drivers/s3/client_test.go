@@ -170,7 +170,7 @@ func TestUpload_TooManyParts(t *testing.T) {
 	}
 	u := &upload{d: &Driver{pool: pool}, key: "a"}
 	err = u.Part(t.Context(), 10_000, nil)
-	if e, ok := errors.AsType[*drivers.Error](err); !ok || e.Op != "write" || !strings.Contains(err.Error(), "83886080000 bytes: raise storage_part_size") {
+	if e, ok := errors.AsType[*drivers.Error](err); !ok || e.Op != "write" || !strings.Contains(err.Error(), "167772160000 bytes: raise storage_part_size") {
 		t.Errorf("got error %v", err)
 	}
 }

@@ -55,7 +55,7 @@ type Config struct {
 	StorageClass string `yaml:"s3_storage_class"`
 
 	// PartSize is how many bytes large objects are uploaded in at a time. An object has at most 10,000 parts.
-	// Default: 8MiB.
+	// Default: 16MiB.
 	PartSize int64 `yaml:"storage_part_size" flavor:"bytes"`
 	// Buffers bounds the memory for parts that are being uploaded, in bytes. Default: 256MiB.
 	Buffers int64 `yaml:"storage_buffers" flavor:"bytes"`

@@ -283,7 +283,7 @@ func TestOpen_Encrypt(t *testing.T) {
 		defer d.Close()
 		asked = nil
 		put(t, d, "a", "small")
-		put(t, d, "b", strings.Repeat("large", 3<<20))
+		put(t, d, "b", strings.Repeat("large", 4<<20))
 		return out.String(), d.Compose(t.Context(), "c", "a")
 	}
 	for _, tt := range []struct {

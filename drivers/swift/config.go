@@ -47,7 +47,7 @@ type Config struct {
 	TempURLKey string `yaml:"swift_temp_url_key" flavor:"secret"`
 	// Path is the prefix of all object names. "/" and "" are none.
 	Path string `yaml:"storage_path"`
-	// PartSize is the size of the segments of large objects, in bytes. Default: 8MiB.
+	// PartSize is the size of the segments of large objects, in bytes. Default: 16MiB.
 	PartSize int64 `yaml:"storage_part_size" flavor:"bytes"`
 	// Buffers bounds the memory for parts that are on their way, of all uploads together, in bytes. Default: 256MiB.
 	Buffers int64 `yaml:"storage_buffers" flavor:"bytes"`
