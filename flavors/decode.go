@@ -222,8 +222,12 @@ func (d *decoder) assign(key string, dst field, v value) {
 
 // slice sets a slice that is not nil, even if the list is empty: that is not the same as none.
 func (d *decoder) slice(key string, dst field, v value) {
-	dst.Set(reflect.MakeSlice(dst.Type(), 0, len(v.list)))
-	for _, item := range v.list {
+	items := v.list
+	if dst.Type().Elem().Kind() == reflect.Struct {
+		items = v.items()
+	}
+	dst.Set(reflect.MakeSlice(dst.Type(), 0, len(items)))
+	for _, item := range items {
 		if item.kind == null {
 			continue // a list may name a variable that is not set
 		}

@@ -1,8 +1,10 @@
 package flavors
 
 import (
+	"cmp"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -17,6 +19,9 @@ func (r *resolver) expand(text string, o origin) value {
 	o.vars = slices.Clip(o.vars) // of the text that this is in, which others share
 	for strings.HasPrefix(text, envPrefix) {
 		name, def, _ := strings.Cut(text[len(envPrefix):], ":")
+		if r.number != "" {
+			name = strings.ReplaceAll(name, "#", r.number)
+		}
 		o.vars = append(o.vars, name)
 		text = def
 		if v, ok := r.of.env(name); ok {
@@ -33,6 +38,51 @@ func (r *resolver) expand(text string, o origin) value {
 	}
 	typed, err := r.parse(text, o)
 	return value{origin: o, kind: raw, text: text, typed: &typed, err: err}
+}
+
+// maxNumbered bounds the numbers in names of variables, so that a gap in them can be told from their end.
+const maxNumbered = 100
+
+// numbered lists the variables with a # in their names that stand in an item of a list itself, as groups and as texts.
+func numbered(n *yaml.Node) (names []string) {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		for text := n.Value; strings.HasPrefix(text, envPrefix); {
+			var name string
+			if name, text, _ = strings.Cut(text[len(envPrefix):], ":"); strings.Contains(name, "#") {
+				names = append(names, name)
+			}
+		}
+	case yaml.MappingNode:
+		for _, inner := range n.Content {
+			names = append(names, numbered(inner)...)
+		}
+	}
+	return names
+}
+
+// repeat resolves an item of a list for each number for which one of the names is set.
+func (r *resolver) repeat(item *yaml.Node, names []string, o origin) (items []value) {
+	defer func() { r.number = "" }()
+	missing := ""
+	for i := range maxNumbered {
+		r.number = strconv.Itoa(i)
+		at := slices.IndexFunc(names, func(name string) bool {
+			_, ok := r.of.env(strings.ReplaceAll(name, "#", r.number))
+			return ok
+		})
+		switch {
+		case at < 0:
+			missing = cmp.Or(missing, r.number)
+		case missing != "":
+			r.problem(o.line, "$%s is set, and nothing with the number %s: there has to be each number from 0 on",
+				strings.ReplaceAll(names[at], "#", r.number), missing)
+			return items
+		default:
+			items = append(items, r.value(item, o))
+		}
+	}
+	return items
 }
 
 // isNull reports whether YAML takes plain text for null.

@@ -23,11 +23,15 @@
 // in turn; the value of a variable never is. Fields of type string get the text as it stands, but for YAML quotes around
 // all of it; for other fields it is read as YAML, so that lists, groups and numbers can come from a variable.
 //
+// An item of a list in which variables have a # in their names, such as {url: _env:HOOK_#_URL}, is there for each
+// number from 0 on, up to 99, with which one of them is set. A gap in the numbers is a problem.
+//
 // # Fields
 //
 // A struct takes part with tags of one word, `yaml:"key"`. Null and absent keys leave their fields alone, so that
 // zero can mean "the default". Fields may be strings, booleans, numbers, [time.Duration] (15m, or a number of seconds),
-// structs, slices (nulls are dropped; an empty list is not nil) and maps of these. A second tag adds to that:
+// structs, slices (nulls are dropped; an empty list is not nil; in a list of structs, a list stands for what is in it) and
+// maps of these. A second tag adds to that:
 //
 //	flavor:"bytes"   an int64 that reads 1024, 64MiB or 1.5GB
 //	flavor:"texts"   a slice of strings that reads one text alone as a list of that

@@ -70,6 +70,19 @@ func (v value) read() (value, error) {
 	return *v.typed, nil
 }
 
+// items returns what a list of groups holds. One in the place of a group stands for its own items.
+func (v value) items() []value {
+	var all []value
+	for _, item := range v.list {
+		if typed, err := item.read(); err == nil && typed.kind == list {
+			all = append(all, typed.items()...)
+		} else if item.kind != null {
+			all = append(all, item)
+		}
+	}
+	return all
+}
+
 // asList returns v as a field sees it that is a list, and for which one text alone will do.
 func (v value) asList() value {
 	if v.kind == raw && v.err == nil && v.typed.kind == list {
@@ -118,6 +131,9 @@ type resolver struct {
 	// In the text of a variable or default, whose nodes have no lines of the file:
 	line    int  // where the _env: is
 	literal bool // a variable's value, in which _env: is text
+
+	// In an item of a list that is there once for each number, what a # in the name of a variable stands for.
+	number string
 }
 
 func newResolver(f *File) *resolver {
@@ -232,6 +248,10 @@ func (r *resolver) value(n *yaml.Node, o origin) value {
 	v := value{origin: o, kind: list}
 	for _, item := range n.Content {
 		o.line = r.lineOf(item)
+		if names := numbered(item); len(names) > 0 && !r.literal && r.number == "" {
+			v.list = append(v.list, r.repeat(item, names, o)...)
+			continue
+		}
 		v.list = append(v.list, r.value(item, o))
 	}
 	return v

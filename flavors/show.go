@@ -44,7 +44,25 @@ func (s shower) group(indent string, entries []entry, fields []field, masked boo
 			s.group(indent+"  ", v.group, fields, masked)
 			continue
 		}
+		if elems := elemsOf(fields); v.kind == list && len(v.items()) > 0 && len(structsAmong(elems)) > 0 {
+			fmt.Fprintf(s, "%s%s:  # %s\n", indent, plain(e.key), v.describe(s.file))
+			s.items(indent+"  ", v.items(), elems, masked)
+			continue
+		}
 		fmt.Fprintf(s, "%s%s: %s  # %s\n", indent, plain(e.key), inline(v, fields, masked), v.describe(s.file))
+	}
+}
+
+// items prints the items of a list that is of groups.
+func (s shower) items(indent string, items []value, fields []field, masked bool) {
+	for _, item := range items {
+		if typed, err := item.read(); err != nil || typed.kind != group || len(typed.group) == 0 {
+			fmt.Fprintf(s, "%s- %s  # %s\n", indent, inline(item, fields, masked), item.describe(s.file))
+		} else {
+			var b strings.Builder
+			shower{&b, s.file}.group(indent+"  ", typed.group, fields, masked)
+			s.WriteString(indent + "- " + strings.TrimPrefix(b.String(), indent+"  "))
+		}
 	}
 }
 

@@ -30,12 +30,15 @@ dev:
   dsn: host=db password=hunter2 user=me
   storage: {}
   headers: {A: [hunter2, hunter2], B: _env:HEADER}
+  rules: [_env:RULES, {users: _env:RULE_#_USERS, repositories: _env:RULE_#_REPOSITORIES}]
 `
 
 const wantShown = `sqlalchemy_index_database: "postgres://me:***@db:5432/x"  # config.yml:6
 workers: 4  # default of $WORKERS, config.yml:7
 origins: [https://a, "*"]  # $ORIGINS
-endpoints: [{url: https://a, auth: "***"}]  # config.yml:9
+endpoints:  # config.yml:9
+  - url: https://a  # config.yml:9
+    auth: "***"  # config.yml:9
 labels:  # config.yml:10
   a: 0755  # config.yml:10
   "b c": "null"  # config.yml:10
@@ -58,6 +61,12 @@ storage: {}  # config.yml:22
 headers:  # config.yml:23
   A: ["***", "***"]  # config.yml:23
   B: "***"  # $HEADER
+rules:  # config.yml:24
+  - users: [alice]  # $RULES
+  - users: [bob]  # $RULE_0_USERS
+    repositories: [a]  # $RULE_0_REPOSITORIES
+  - users: [carol]  # $RULE_1_USERS
+    repositories: null  # without $RULE_1_REPOSITORIES, config.yml:24
 issue: "\"docker-registry server\""  # common, config.yml:2
 storage_path: /tmp/registry  # default of $A, $B, common, config.yml:3
 loglevel: null  # $LOGLEVEL
@@ -71,6 +80,11 @@ func TestShow(t *testing.T) {
 		"SECRET_FILE": "/run/secrets/s3",
 		"CACHE_LRU":   "{host: a, password: hunter2}",
 		"HEADER":      "hunter2",
+
+		"RULES":               "[{users: [alice]}]",
+		"RULE_0_USERS":        "[bob]",
+		"RULE_0_REPOSITORIES": "[a]",
+		"RULE_1_USERS":        "[carol]",
 	})
 	if got != wantShown {
 		t.Errorf("got\n%s\nwant\n%s", got, wantShown)

@@ -33,7 +33,8 @@ This page is made of the program's source by ` + "`make docs`" + `; a test fails
 their places. ` + "`parfait config check`" + ` reads a file as the server would, and ` + "`parfait config show`" + ` says where each value is
 from.
 
-The environment names are those of the built-in configuration. A *size* is bytes, or such as ` + "`64MiB`" + `; a *time* is such as
+The environment names are those of the built-in configuration, in which a ` + "`#`" + ` is a number: that of the item in its list,
+from 0 on. A *size* is bytes, or such as ` + "`64MiB`" + `; a *time* is such as
 ` + "`15m`" + `; a *list* is ` + "`[a, b]`" + `; and a *secret* has a twin with ` + "`_file`" + ` at its end, which names a file that holds it.
 `
 
@@ -250,18 +251,22 @@ func sampleVariables(t *testing.T) map[string][]string {
 	}
 	all := make(map[string][]string)
 	var walk func(prefix string, n *yaml.Node)
-	walk = func(prefix string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			return
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := prefix+n.Content[i].Value, n.Content[i+1]
-			for _, name := range variablesIn(value.Value) {
+	walk = func(key string, n *yaml.Node) {
+		switch n.Kind {
+		case yaml.ScalarNode:
+			for _, name := range variablesIn(n.Value) {
 				if !slices.Contains(all[key], name) {
 					all[key] = append(all[key], name)
 				}
 			}
-			walk(key+".", value)
+		case yaml.SequenceNode:
+			for _, item := range n.Content {
+				walk(key, item)
+			}
+		case yaml.MappingNode:
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				walk(strings.TrimPrefix(key+"."+n.Content[i].Value, "."), n.Content[i+1])
+			}
 		}
 	}
 	top := flavors.Content[0]

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,44 @@ a:
 	}
 	if e := all.Endpoints[1]; e.URL != "https://hooks.example.com/1234" || e.Format != events.CloudEvents {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// The environment has the endpoints as registry:2 has them there: key by key, numbered from 0 on.
+func TestNotificationVariables(t *testing.T) {
+	const prefix = "REGISTRY_NOTIFICATIONS_ENDPOINTS_"
+	for name, value := range map[string]string{
+		"0_NAME": "alistener", "0_URL": "https://my.listener.com/event", "0_HEADERS": "{Authorization: [Bearer x]}", "0_TIMEOUT": "500ms",
+		"0_THRESHOLD": "5", "0_BACKOFF": "2s", "0_IGNOREDMEDIATYPES": "[a/b]", "0_IGNORE_MEDIATYPES": "[c/d]", "0_IGNORE_ACTIONS": "[pull]",
+		"1_URL": "https://other.example.com", "1_DISABLED": "true",
+	} {
+		t.Setenv(prefix+name, value)
+	}
+	s, err := (&options{flavor: "dev"}).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []events.Endpoint{
+		{Name: "alistener", URL: "https://my.listener.com/event", Headers: map[string][]string{"Authorization": {"Bearer x"}},
+			Timeout: 500 * time.Millisecond, Threshold: 5, Backoff: 2 * time.Second, IgnoredMediaTypes: []string{"a/b"},
+			Ignore: events.Ignore{MediaTypes: []string{"c/d"}, Actions: []string{"pull"}}},
+		{URL: "https://other.example.com", Disabled: true},
+	}
+	if got := s.events.Notifications.Endpoints; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if _, shown, _ := command(t, "config", "show"); !strings.Contains(shown, `url: "***"  # $`+prefix+"0_URL\n") ||
+		!strings.Contains(shown, "timeout: 500ms  # $"+prefix+"0_TIMEOUT\n") {
+		t.Errorf("shown is\n%s", shown)
+	}
+	for name, value := range map[string]string{"0_TIMEOUT": "soon", "3_URL": "https://a", "0_IGNORE_ACTIONS": "[sell]"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(prefix+name, value)
+			status, _, stderr := command(t, "serve")
+			if status != 2 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, prefix+name) && !strings.Contains(stderr, strings.Trim(value, "[]")) {
+				t.Errorf("got status %d, %q", status, stderr)
+			}
+		})
 	}
 }
 
