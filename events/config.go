@@ -31,9 +31,12 @@ type Config struct {
 	// Port is that which this process listens on, for the source of events.
 	Port string `yaml:"-"`
 
-	// Observe, if set, is told what becomes of n events for an endpoint; for Queued, how many wait, now and then. The
-	// endpoint of pulls that were lost before they were queued is "".
+	// Observe, if set, is told what becomes of n events for an endpoint. That of pulls that were lost before they were
+	// queued is "".
 	Observe func(endpoint string, what Outcome, n int) `yaml:"-"`
+
+	// Waiting, if set, is told every TrimInterval how many events wait for an endpoint, and for how long the oldest has.
+	Waiting func(endpoint string, n int, oldest time.Duration) `yaml:"-"`
 
 	// TrimInterval is how often too old and too many events are looked for, PollInterval how often those that other
 	// processes have queued, and LeaseLife how long an endpoint waits when the process that tells it is killed. Default:
@@ -55,7 +58,6 @@ const (
 	Delivered Outcome = "delivered"
 	Failed    Outcome = "failed"  // once; it is tried again
 	Dropped   Outcome = "dropped" // the endpoint is never told
-	Queued    Outcome = "queued"  // it waits
 )
 
 // Ignore says which events are kept from an endpoint.
@@ -107,6 +109,9 @@ func (c Config) withDefaults() Config {
 	c.LeaseLife = cmp.Or(c.LeaseLife, 15*time.Second)
 	if c.Observe == nil {
 		c.Observe = func(string, Outcome, int) {}
+	}
+	if c.Waiting == nil {
+		c.Waiting = func(string, int, time.Duration) {}
 	}
 	c.Endpoints = slices.Clone(c.Endpoints)
 	for i := range c.Endpoints {

@@ -125,16 +125,21 @@ func TestDeadEndpoint(t *testing.T) {
 	r := receive(t, func(*http.Request, []byte) int { return http.StatusBadGateway })
 	var mu sync.Mutex
 	seen := make(map[events.Outcome]int)
+	var waits int
+	var oldest time.Duration
 	h := open(t, events.Config{
 		Endpoints: []events.Endpoint{{Name: "hook", URL: r.URL, Threshold: 4, Backoff: 20 * time.Millisecond}},
 		Observe: func(endpoint string, what events.Outcome, n int) {
 			mu.Lock()
 			defer mu.Unlock()
-			if endpoint == "hook" && what == events.Queued {
-				seen[what] = n
-			} else if endpoint == "hook" {
+			if endpoint == "hook" {
 				seen[what] += n
 			}
+		},
+		Waiting: func(_ string, n int, age time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			waits, oldest = n, age
 		},
 		TrimInterval: 20 * time.Millisecond,
 	}, "")
@@ -148,9 +153,9 @@ func TestDeadEndpoint(t *testing.T) {
 	waiting := func() int {
 		mu.Lock()
 		defer mu.Unlock()
-		return seen[events.Queued]
+		return waits
 	}
-	eventually(t, "it is observed how many wait", func() bool { return waiting() == 2*clients*tags })
+	eventually(t, "it is observed how many wait", func() bool { return waiting() == 2*clients*tags && oldest > 0 })
 	began, at := time.Now(), tries()
 	eventually(t, "it was tried some more", func() bool { return tries() >= at+5 })
 	if took := time.Since(began); took < 4*10*time.Millisecond {

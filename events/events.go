@@ -97,9 +97,9 @@ func (d *Dispatcher) mentionStrays(ctx context.Context) error {
 	for _, e := range d.endpoints {
 		delete(queued, e.Name)
 	}
-	for name, n := range queued {
+	for name, queue := range queued {
 		d.log.Warn("events wait for an endpoint that is not told any more, and will be dropped when they are too old",
-			"endpoint", name, "events", n, "max_age", d.cfg.MaxAge)
+			"endpoint", name, "events", queue.Notices, "max_age", d.cfg.MaxAge)
 	}
 	return nil
 }
@@ -217,7 +217,11 @@ func (d *Dispatcher) keepBounds(ctx context.Context) {
 	tick := time.NewTicker(d.cfg.TrimInterval)
 	defer tick.Stop()
 	for {
-		if err := d.drop(ctx); err != nil && ctx.Err() == nil {
+		err := d.drop(ctx)
+		if err == nil {
+			err = d.count(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			d.log.Error("background work failed, and will be tried again", "task", "drop old events", "err", err)
 		}
 		select {
@@ -233,10 +237,8 @@ func (d *Dispatcher) drop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range d.endpoints {
-		queued[e.Name] += 0 // which is to be observed, too
-	}
-	for name, n := range queued {
+	for name, queue := range queued {
+		n := queue.Notices
 		old, err := d.dropOf(ctx, name, time.Now().Add(-d.cfg.MaxAge), n)
 		if err != nil {
 			return err
@@ -250,7 +252,22 @@ func (d *Dispatcher) drop(ctx context.Context) error {
 				"max_age", d.cfg.MaxAge, "max_queued", d.cfg.MaxQueued)
 			d.cfg.Observe(name, Dropped, old+many)
 		}
-		d.cfg.Observe(name, Queued, n-old-many)
+	}
+	return nil
+}
+
+// count tells how much waits.
+func (d *Dispatcher) count(ctx context.Context) error {
+	queued, err := d.db.NoticedEndpoints(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range d.endpoints {
+		var age time.Duration
+		if queue := queued[e.Name]; queue.Notices > 0 {
+			age = time.Since(queue.Oldest)
+		}
+		d.cfg.Waiting(e.Name, queued[e.Name].Notices, age)
 	}
 	return nil
 }

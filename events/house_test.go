@@ -138,7 +138,7 @@ func (h *house) queued(endpoint string) int {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return all[endpoint]
+	return all[endpoint].Notices
 }
 
 // empty waits until nothing is queued for an endpoint.

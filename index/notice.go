@@ -99,22 +99,29 @@ func (db *DB) Told(ctx context.Context, notices []Notice) error {
 	})
 }
 
-// NoticedEndpoints returns the endpoints with notices, and how many each has.
-func (db *DB) NoticedEndpoints(ctx context.Context) (map[string]int, error) {
-	queued := make(map[string]int)
+// A NoticeQueue is what one endpoint has not been told yet.
+type NoticeQueue struct {
+	Notices int
+	Oldest  time.Time // when the first of them was queued; zero if there is none
+}
+
+// NoticedEndpoints returns the queues of the endpoints with notices.
+func (db *DB) NoticedEndpoints(ctx context.Context) (map[string]NoticeQueue, error) {
+	queues := make(map[string]NoticeQueue)
 	err := db.ask(ctx, "noticed-endpoints")(func(r rows) error {
-		clear(queued)
+		clear(queues)
 		for r.Next() {
 			var endpoint string
 			var n int
-			if err := r.Scan(&endpoint, &n); err != nil {
+			var oldest int64
+			if err := r.Scan(&endpoint, &n, &oldest); err != nil {
 				return err
 			}
-			queued[endpoint] = n
+			queues[endpoint] = NoticeQueue{n, fromMilli(oldest)}
 		}
 		return r.Err()
 	}, false)
-	return queued, err
+	return queues, err
 }
 
 // DropNotices removes those of the n oldest notices for an endpoint that were queued before a time, and returns how many

@@ -105,7 +105,8 @@ func TestNotices(t *testing.T) {
 		if got := events(t, db, "hook", "a"); !slices.Equal(got, []string{"gone -v1 -v2"}) {
 			t.Errorf("after telling: got %q", got)
 		}
-		if got, err := db.NoticedEndpoints(ctx); err != nil || len(got) != 2 || got["hook"] != 2 || got["other"] != 1 {
+		if got, err := db.NoticedEndpoints(ctx); err != nil || len(got) != 2 || got["hook"].Notices != 2 || got["other"].Notices != 1 ||
+			time.Since(got["hook"].Oldest).Abs() > time.Minute || got["other"].Oldest.IsZero() {
 			t.Errorf("endpoints: got %v, %v", got, err)
 		}
 	})

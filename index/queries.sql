@@ -611,7 +611,8 @@ select id, at, event from notices where endpoint = $1 and repository = $2 order 
 delete from notices where id = $1
 
 -- name: noticed-endpoints
-select endpoint, count(*) from notices group by endpoint
+select endpoint, n, (select at from notices where id = oldest)
+  from (select endpoint, count(*) as n, min(id) as oldest from notices group by endpoint) as queues
 
 -- name: drop-notices
 delete from notices

@@ -37,6 +37,8 @@ type Config struct {
 	// RequestID returns the id of the request that a line of the log is about, which the line does not have yet, or "". Nil
 	// knows of none.
 	RequestID func(ctx context.Context) string `yaml:"-"`
+	// Sent, if set, is told of each mail: how many errors it shows, how many it only counts, and why it could not be sent.
+	Sent func(shown, counted int, err error) `yaml:"-"`
 	// About names the program and what it serves, for the mail's text.
 	About string `yaml:"-"`
 }

@@ -122,6 +122,14 @@ func (h *heap) merge(later heap) {
 	}
 }
 
+// shown is how many lines are told as such, and not as numbers.
+func (h *heap) shown() (n int) {
+	for _, k := range h.kinds {
+		n += len(k.samples)
+	}
+	return n
+}
+
 // subject begins as that of docker-registry did, by which mail may be sorted.
 func (h *heap) subject(host string) string {
 	name := clip(h.kinds[0].name, 80)

@@ -51,6 +51,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Mailer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Sent == nil {
+		cfg.Sent = func(int, int, error) {}
+	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m := &Mailer{cfg: cfg, box: box, host: host, log: log, stop: stop, ended: make(chan struct{}), added: make(chan struct{}, 1)}
 	go m.run(ctx)
@@ -164,6 +167,7 @@ func (m *Mailer) send(ctx context.Context) {
 		err = m.box.client.DialAndSendWithContext(ctx, msg)
 	}
 	m.note(err)
+	m.cfg.Sent(told.shown(), told.lines-told.shown(), err)
 	if err != nil {
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -328,6 +328,8 @@ func TestText(t *testing.T) {
 	p := office{}.open(t)
 	cfg := p.config()
 	cfg.Gather, cfg.Interval = 300*time.Millisecond, time.Hour
+	told := make(chan string, 10)
+	cfg.Sent = func(shown, counted int, err error) { told <- fmt.Sprint(shown, " shown, ", counted, " counted, ", err) }
 	m, log, _ := open(t, cfg)
 	for i := range 50 {
 		log.Error("request failed", "method", "PUT", "path", fmt.Sprintf("/v2/a/blobs/uploads/%d", i),
@@ -338,6 +340,9 @@ func TestText(t *testing.T) {
 	log.Warn("nobody is to be woken by this")
 	log.Info("nor this")
 	subject, text := p.wait(1)
+	if got, want := <-told, "5 shown, 47 counted, <nil>"; got != want {
+		t.Errorf("the mail has %s, want %s", got, want)
+	}
 	if !strings.HasPrefix(subject, "Docker registry exception on ") || !strings.HasSuffix(subject, "and 2 more kinds") {
 		t.Errorf("subject: got %q", subject)
 	}

@@ -34,6 +34,7 @@ type Metrics struct {
 	store    *Store
 	index    *Index
 	events   *eventMetrics
+	mail     *mailMetrics
 }
 
 // New returns the metrics of a program of this version.
@@ -43,6 +44,7 @@ func New(cfg Config, version string) *Metrics {
 	m.store = newStore(m.registry)
 	m.index = newIndex(m.registry)
 	m.events = newEventMetrics(m.registry)
+	m.mail = newMailMetrics(m.registry)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info", Help: "The program. The value is 1.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	build.Set(1)

@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,7 +50,9 @@ func open(t *testing.T, cfg metrics.Config, reg registry.Config, inject func(dri
 		store = drivertest.Faulty(disk, inject)
 	}
 	m.EventsBecame("hook", "delivered", 2)
-	m.EventsQueued("hook", 3)
+	m.EventsWait("hook", 3, 90*time.Second)
+	m.Mailed(3, 7, nil)
+	m.Mailed(1, 0, errors.New("no route"))
 	store = metered.Watched(store, m.Store())
 	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: m.Index(), Grace: time.Second}, log)
 	if err != nil {
@@ -180,6 +183,11 @@ func TestMetrics(t *testing.T) {
 	m := h.scrape()
 	m.want(t, 2, "parfait_events_total", "endpoint=hook", "outcome=delivered")
 	m.want(t, 3, "parfait_events_queued", "endpoint=hook")
+	m.want(t, 90, "parfait_events_oldest_seconds", "endpoint=hook")
+	m.want(t, 1, "parfait_mails_total", "outcome=sent")
+	m.want(t, 1, "parfait_mails_total", "outcome=failed")
+	m.want(t, 3, "parfait_mail_errors_total", "outcome=shown")
+	m.want(t, 7, "parfait_mail_errors_total", "outcome=counted")
 
 	const manifest, blob, start = "route=/v2/{name...}/manifests/{reference}", "route=/v2/{name...}/blobs/{digest}", "route=/v2/{name...}/blobs/uploads/"
 	m.want(t, 3, "parfait_http_requests_total", manifest, "method=GET", "code=2xx")

@@ -9,6 +9,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/metered"
 	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/mail"
 	"github.com/parfait-registry/parfait/metrics"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
@@ -22,14 +23,19 @@ type instruments struct {
 	traces  *traces.Traces   // nil if nothing is traced
 }
 
-// newInstruments opens what the flavor and the environment ask for. The caller closes it.
-func (s *settings) newInstruments(ctx context.Context, log *slog.Logger) (_ *instruments, err error) {
+// newInstruments returns what measures, if the flavor has it so.
+func (s *settings) newInstruments() *instruments {
 	i := &instruments{storage: s.end.name}
 	if !s.metrics.Disabled {
 		i.metrics = metrics.New(s.metrics, buildVersion())
 	}
+	return i
+}
+
+// openTraces opens what traces, if the environment asks for it. The caller closes it.
+func (i *instruments) openTraces(ctx context.Context, log *slog.Logger) (err error) {
 	i.traces, err = traces.Open(ctx, buildVersion(), log)
-	return i, err
+	return err
 }
 
 // close sends what is left to send.
@@ -92,13 +98,15 @@ func (i *instruments) watchRequests(cfg *server.Config, log *slog.Logger) {
 // watchEvents has what becomes of events be counted.
 func (i *instruments) watchEvents(cfg *events.Config) {
 	if i.metrics != nil {
-		cfg.Observe = func(endpoint string, what events.Outcome, n int) {
-			if what == events.Queued {
-				i.metrics.EventsQueued(endpoint, n)
-			} else {
-				i.metrics.EventsBecame(endpoint, string(what), n)
-			}
-		}
+		cfg.Observe = func(endpoint string, what events.Outcome, n int) { i.metrics.EventsBecame(endpoint, string(what), n) }
+		cfg.Waiting = i.metrics.EventsWait
+	}
+}
+
+// watchMail has mail be counted.
+func (i *instruments) watchMail(cfg *mail.Config) {
+	if i.metrics != nil {
+		cfg.Sent = i.metrics.Mailed
 	}
 }
 

@@ -51,13 +51,13 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	log, level := s.adjustableLogger(stderr)
-	log, endMail, err := s.openMail(ctx, log)
+	watch := s.newInstruments()
+	log, endMail, err := s.openMail(ctx, watch, log)
 	if err != nil {
 		return err
 	}
 	defer endMail()
-	watch, err := s.newInstruments(ctx, log)
-	if err != nil {
+	if err := watch.openTraces(ctx, log); err != nil {
 		return err
 	}
 	defer watch.close(context.WithoutCancel(ctx), log)

@@ -38,9 +38,11 @@ func (s *settings) mail() mail.Config {
 const mailTimeout = 5 * time.Second
 
 // openMail returns log such that its errors are mailed, if anybody wants them. The caller calls end last.
-func (s *settings) openMail(ctx context.Context, log *slog.Logger) (_ *slog.Logger, end func(), err error) {
+func (s *settings) openMail(ctx context.Context, watch *instruments, log *slog.Logger) (_ *slog.Logger, end func(), err error) {
 	trustRoots()
-	mailer, err := mail.Open(ctx, s.mail(), log)
+	cfg := s.mail()
+	watch.watchMail(&cfg)
+	mailer, err := mail.Open(ctx, cfg, log)
 	if mailer == nil || err != nil {
 		return log, func() {}, err
 	}
