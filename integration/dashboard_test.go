@@ -3,8 +3,12 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,8 +18,7 @@ import (
 	"text/template"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -24,33 +27,160 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// TestDashboard holds the dashboard and the alerts to what a running server says: each metric, label and value of a label
-// that an expression names is there.
+// TestDashboard runs each expression of the dashboard and of the alerts, as Prometheus does, over the scrapes of a server that
+// has something to do: each has data, with the labels that its legend or its text names. No alert fires before things go
+// wrong.
 func TestDashboard(t *testing.T) {
-	s := harness.StartParfait(t, harness.Options{Env: []string{`REGISTRY_NOTIFICATIONS_ENDPOINTS=[{name: nobody, url: "http://127.0.0.1:1"}]`}})
+	box, port := newMailbox(t)
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer hook.Close()
+	s := harness.StartParfait(t, harness.Options{Env: []string{"GC_GRACE=1s", "GC_INTERVAL=1s", "SMTP_HOST=127.0.0.1", "SMTP_PORT=" + port, "SMTP_TO_ADDR=ops@example.com",
+		"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME=hook", "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL=" + hook.URL,
+		"REGISTRY_NOTIFICATIONS_ENDPOINTS_1_NAME=nobody", "REGISTRY_NOTIFICATIONS_ENDPOINTS_1_URL=http://127.0.0.1:1"}})
 	c, r := newRawClient(s.URL), rand.New(rand.NewPCG(6, 6))
 	defer c.close()
-	if err := c.pushImage(t.Context(), "team/app", "v1", postPut, newRawImage(r, newRawBlob(r, 1000))); err != nil {
-		t.Fatal(err)
+	const window = 5 * time.Minute // of the alerts
+	past := newHistory()
+	past.scrape(t, s.URL+"/metrics")
+	for range window / scrapeInterval {
+		work(t, c, r)
+		past.scrape(t, s.URL+"/metrics")
 	}
-	visit(t, s.URL+"/v2/team/app/manifests/v1")
-	shown := scrape(t, s.URL+"/metrics")
-	for deadline := time.Now().Add(30 * time.Second); shown["parfait_events_queued"] == nil && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		shown = scrape(t, s.URL+"/metrics")
+	for _, e := range alerts(t) {
+		if got := past.query(t, e.text, 0); len(got) > 0 {
+			t.Errorf("%s fires for nothing: %s", e.where, got)
+		}
 	}
-	for _, e := range slices.Concat(dashboard(t), alerts(t)) {
-		t.Run(e.where, func(t *testing.T) {
-			tree, err := parser.ParseExpr(e.text)
-			if err != nil {
-				t.Fatalf("%s: %v", e.text, err)
-			}
-			shown.check(t, tree)
-		})
+	for range window / scrapeInterval {
+		work(t, c, r)
+		spoil(t, s, c, r)
+		past.scrape(t, s.URL+"/metrics")
+	}
+	<-box // the mail about that
+	past.scrape(t, s.URL+"/metrics")
+	for _, e := range dashboard(t) {
+		t.Run(e.where, func(t *testing.T) { e.check(t, past) })
+	}
+	var fired []string
+	for _, e := range alerts(t) {
+		if len(past.query(t, e.text, 0)) > 0 {
+			fired = append(fired, e.where)
+		}
+		t.Run(e.where, func(t *testing.T) { e.compared(t).check(t, past) })
+	}
+	if want := []string{"ParfaitFails", "ParfaitAnswersCut"}; !slices.Equal(fired, want) {
+		t.Errorf("%q fire when bytes are lost, want %q", fired, want)
 	}
 }
 
-// An expression is one in PromQL.
-type expression struct{ where, text string }
+// work pushes, pulls and deletes.
+func work(t *testing.T, c *rawClient, r *rand.Rand) {
+	t.Helper()
+	blob := newRawBlob(r, 100_000)
+	m := newRawImage(r, blob)
+	if err := c.pushImage(t.Context(), "team/app", "v1", postPut, m); err != nil {
+		t.Fatal(err)
+	}
+	for _, request := range []struct {
+		status         int
+		method, target string
+	}{
+		{200, "GET", "/v2/team/app/manifests/v1"},
+		{200, "GET", "/v2/team/app/blobs/" + digest.FromBytes(blob).String()},
+		{200, "GET", "/v2/team/app/tags/list"},
+		{404, "GET", "/v2/team/app/manifests/v2"},
+		{202, "POST", "/v2/team/app/blobs/uploads/"},
+		{202, "DELETE", "/v2/team/app/manifests/" + m.digest().String()},
+	} {
+		if _, err := c.want(t.Context(), request.status, request.method, request.target, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// spoil has a server look for bytes that are gone, and for bytes that are fewer than it knows.
+func spoil(t *testing.T, s *harness.Server, c *rawClient, r *rand.Rand) {
+	t.Helper()
+	gone, short := newRawBlob(r, 1000), newRawBlob(r, 1<<20)
+	for _, content := range [][]byte{gone, short} {
+		if _, err := c.pushBlob(t.Context(), "lost", postDigest, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := func(content []byte) string {
+		hex := digest.FromBytes(content).Encoded()
+		return filepath.Join(s.Storage, "docker/registry/v2/blobs/sha256", hex[:2], hex, "data")
+	}
+	if err := errors.Join(os.Remove(file(gone)), os.Truncate(file(short), 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.want(t.Context(), 500, "GET", "/v2/lost/blobs/"+digest.FromBytes(gone).String(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.do(t.Context(), "GET", "/v2/lost/blobs/"+digest.FromBytes(short).String(), nil); err == nil {
+		t.Error("a blob of which most is lost was read")
+	}
+}
+
+// An expression is one in PromQL, and the texts that are made of its results.
+type expression struct {
+	where, text string
+	legend      string            // names labels as {{label}}
+	annotations map[string]string // templates
+}
+
+// check wants data of the last minutes.
+func (e expression) check(t *testing.T, past *history) {
+	t.Helper()
+	data := past.query(t, e.text, 2*time.Minute)
+	if len(data) == 0 {
+		t.Fatalf("%s has no data", e.text)
+	}
+	for _, series := range data {
+		for _, m := range inLegend.FindAllStringSubmatch(e.legend, -1) {
+			if !series.Metric.Has(m[1]) {
+				t.Errorf("%s: the legend is %q, but there is only %s", e.text, e.legend, series.Metric)
+			}
+		}
+		if last := series.Floats[len(series.Floats)-1]; last.T != past.now.UnixMilli() {
+			t.Errorf("%s: %s ends before the last scrape", e.text, series.Metric)
+		}
+		e.annotate(t, series.Metric)
+	}
+}
+
+var inLegend = regexp.MustCompile(`\{\{(\w+)\}\}`)
+
+// annotate makes the texts of an alert.
+func (e expression) annotate(t *testing.T, of labels.Labels) {
+	t.Helper()
+	text := func(v any) string { return fmt.Sprint(v) }
+	functions := template.FuncMap{"humanize": text, "humanizeDuration": text, "humanizePercentage": text}
+	for _, annotation := range e.annotations {
+		tm, err := template.New("").Funcs(functions).Option("missingkey=error").Parse(`{{ $labels := .Labels }}{{ $value := .Value }}` + annotation)
+		if err == nil {
+			err = tm.Execute(io.Discard, map[string]any{"Labels": of.Map(), "Value": 0.5})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// compared is what an alert looks at.
+func (e expression) compared(t *testing.T) expression {
+	t.Helper()
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(e.text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comparison, ok := tree.(*parser.BinaryExpr)
+	if !ok || !comparison.Op.IsComparisonOperator() {
+		t.Fatalf("%s compares nothing", e.text)
+	}
+	e.text = comparison.LHS.String()
+	return e
+}
 
 func dashboard(t *testing.T) (all []expression) {
 	t.Helper()
@@ -64,7 +194,7 @@ func dashboard(t *testing.T) (all []expression) {
 			ID          int
 			Type, Title string
 			GridPos     struct{ X, Y, W, H int }
-			Targets     []struct{ Expr string }
+			Targets     []struct{ Expr, LegendFormat string }
 		}
 		Templating struct {
 			List []struct{ Name, Definition string }
@@ -73,7 +203,8 @@ func dashboard(t *testing.T) (all []expression) {
 	if err := json.Unmarshal(data, &board); err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.NewReplacer("$job", "parfait", "$instance", ".*", "$__rate_interval", "5m").Replace
+	fill := strings.NewReplacer("$job", "parfait", "$instance", ".*", "$__rate_interval", "1m").Replace
+	row := ""
 	ids, place := map[int]bool{}, map[[2]int]string{}
 	for _, p := range board.Panels {
 		if ids[p.ID] || p.Title == "" || p.GridPos.W < 1 || p.GridPos.X+p.GridPos.W > 24 || (p.Type == "row") != (len(p.Targets) == 0) {
@@ -89,8 +220,12 @@ func dashboard(t *testing.T) (all []expression) {
 				place[at] = p.Title
 			}
 		}
+		if p.Type == "row" {
+			row = p.Title
+		}
 		for _, target := range p.Targets {
-			all = append(all, expression{p.Title, fill(target.Expr)})
+			where := row + ": " + p.Title
+			all = append(all, expression{where: where, text: fill(target.Expr), legend: target.LegendFormat})
 		}
 	}
 	ofVariable := regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
@@ -103,7 +238,7 @@ func dashboard(t *testing.T) (all []expression) {
 			t.Errorf("variable %s: %s", v.Name, v.Definition)
 			continue
 		}
-		all = append(all, expression{"variable " + v.Name, fmt.Sprintf("sum by (%s) (%s)", m[2], fill(m[1]))})
+		all = append(all, expression{where: "variable " + v.Name, text: fmt.Sprintf("sum by (%s) (%s)", m[2], fill(m[1])), legend: "{{" + m[2] + "}}"})
 	}
 	if len(all) < 40 {
 		t.Errorf("the dashboard has %d expressions", len(all))
@@ -111,7 +246,6 @@ func dashboard(t *testing.T) (all []expression) {
 	return all
 }
 
-// alerts also executes the templates of the annotations.
 func alerts(t *testing.T) (all []expression) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(harness.Root(t), "deploy/prometheus/parfait.yml"))
@@ -134,23 +268,11 @@ func alerts(t *testing.T) (all []expression) {
 	if err := d.Decode(&file); err != nil {
 		t.Fatal(err)
 	}
-	text := func(v any) string { return fmt.Sprint(v) }
-	functions := template.FuncMap{"humanize": text, "humanizeDuration": text, "humanizePercentage": text}
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
-			all = append(all, expression{r.Alert, r.Expr})
+			all = append(all, expression{where: r.Alert, text: r.Expr, annotations: r.Annotations})
 			if r.Labels["severity"] == "" || r.Annotations["summary"] == "" {
 				t.Errorf("%s has no severity, or no summary", r.Alert)
-			}
-			for _, annotation := range r.Annotations {
-				tm, err := template.New("").Funcs(functions).Option("missingkey=error").Parse(`{{ $labels := .Labels }}{{ $value := .Value }}` + annotation)
-				if err == nil {
-					known := map[string]string{"instance": "i", "job": "j", "operation": "o", "call": "c", "endpoint": "e"}
-					err = tm.Execute(&bytes.Buffer{}, map[string]any{"Labels": known, "Value": 0.5})
-				}
-				if err != nil {
-					t.Errorf("%s: %v", r.Alert, err)
-				}
 			}
 		}
 	}
@@ -158,72 +280,4 @@ func alerts(t *testing.T) (all []expression) {
 		t.Errorf("there are %d alerts", len(all))
 	}
 	return all
-}
-
-// series are the labels of all series by the name of the metric, with their values.
-type series map[string]map[string][]string
-
-// scrape reads metrics as Prometheus does, with the labels that it adds.
-func scrape(t *testing.T, url string) series {
-	t.Helper()
-	status, body := visit(t, url)
-	if status != 200 {
-		t.Fatalf("%s: got %d", url, status)
-	}
-	p := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := p.TextToMetricFamilies(strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := series{"up": {"job": {"parfait"}, "instance": {"i"}}}
-	for name, f := range families {
-		names := []string{name}
-		if f.GetType() == dto.MetricType_HISTOGRAM {
-			names = []string{name + "_bucket", name + "_count", name + "_sum"}
-		}
-		for _, name := range names {
-			has := map[string][]string{"job": {"parfait"}, "instance": {"i"}}
-			if strings.HasSuffix(name, "_bucket") {
-				has["le"] = []string{"+Inf"}
-			}
-			for _, m := range f.Metric {
-				for _, l := range m.Label {
-					has[l.GetName()] = append(has[l.GetName()], l.GetValue())
-				}
-			}
-			all[name] = has
-		}
-	}
-	return all
-}
-
-// check looks up what an expression names, and returns the labels of its result.
-func (s series) check(t *testing.T, tree parser.Expr) {
-	t.Helper()
-	parser.Inspect(tree, func(n parser.Node, _ []parser.Node) error {
-		switch n := n.(type) {
-		case *parser.VectorSelector:
-			has, ok := s[n.Name]
-			if !ok {
-				t.Errorf("there is no metric %s", n.Name)
-				return nil
-			}
-			for _, m := range n.LabelMatchers {
-				if m.Name != labels.MetricName && !slices.ContainsFunc(has[m.Name], m.Matches) {
-					t.Errorf("%s has no label %s", n.Name, m)
-				}
-			}
-		case *parser.AggregateExpr:
-			parser.Inspect(n.Expr, func(below parser.Node, _ []parser.Node) error {
-				selector, ok := below.(*parser.VectorSelector)
-				for _, label := range n.Grouping {
-					if ok && s[selector.Name] != nil && s[selector.Name][label] == nil {
-						t.Errorf("%s has no label %s", selector.Name, label)
-					}
-				}
-				return nil
-			})
-		}
-		return nil
-	})
 }
