@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -15,6 +16,10 @@ type Request struct {
 	Cut        bool   // the answer failed after its first byte, and was broken off
 	In, Out    int64  // bytes of the bodies
 	Duration   time.Duration
+
+	// For who traces: how the client came, as far as it can be known, and its address. Not valid if that is not known.
+	Scheme string
+	Client netip.Addr
 }
 
 // account tells of each request when it is over: the log, and who measures or traces.
@@ -51,6 +56,7 @@ func (s *Server) tell(w *response, r *http.Request, start time.Time) {
 		measure(q)
 	}
 	if w.traced != nil {
+		q.Scheme, q.Client = w.scheme(r), w.clientAddr(r)
 		w.traced(q)
 	}
 }

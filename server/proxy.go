@@ -106,6 +106,17 @@ func (w *response) clientAddr(r *http.Request) netip.Addr {
 	return peerAddr(r)
 }
 
+// scheme is http or https, as far as it can be known.
+func (w *response) scheme(r *http.Request) string {
+	switch {
+	case w.origin.scheme != "":
+		return strings.TrimSuffix(w.origin.scheme, "://")
+	case r.TLS != nil:
+		return "https"
+	}
+	return "http"
+}
+
 // remote is the address of the client for people, with its port if it is the peer.
 func (w *response) remote(r *http.Request) string {
 	if w.origin.trusted {

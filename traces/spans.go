@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -26,6 +27,7 @@ func (t *Traces) Request(r *http.Request) (context.Context, func(server.Request)
 	ctx, span := t.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", r.Method),
 		attribute.String("url.path", r.URL.Path),
+		attribute.String("server.address", r.Host),
 		attribute.String("user_agent.original", r.UserAgent()),
 		attribute.String("parfait.request_id", server.RequestID(ctx)),
 	))
@@ -38,12 +40,17 @@ func (t *Traces) Request(r *http.Request) (context.Context, func(server.Request)
 		if q.Repository != "" {
 			span.SetAttributes(attribute.String("parfait.repository", q.Repository))
 		}
-		span.SetAttributes(attribute.Int("http.response.status_code", q.Status), attribute.Int64("http.request.body.size", q.In),
+		if q.Client.IsValid() {
+			span.SetAttributes(attribute.String("client.address", q.Client.String()))
+		}
+		span.SetAttributes(attribute.String("url.scheme", q.Scheme), attribute.Int("http.response.status_code", q.Status), attribute.Int64("http.request.body.size", q.In),
 			attribute.Int64("http.response.body.size", q.Out))
 		switch {
 		case q.Cut:
+			span.SetAttributes(attribute.String("error.type", "cut"))
 			span.SetStatus(codes.Error, "the answer was broken off")
 		case q.Status >= http.StatusInternalServerError:
+			span.SetAttributes(attribute.String("error.type", strconv.Itoa(q.Status)))
 			span.SetStatus(codes.Error, "")
 		}
 	}
@@ -85,21 +92,33 @@ func (s storeSpans) Begin(ctx context.Context, op, key string) context.Context {
 }
 
 func (s storeSpans) End(ctx context.Context, _ string, d metered.Done) {
-	if recorded(ctx) {
-		end(ctx, d.Err, attribute.Int64("parfait.storage.written", d.BytesIn), attribute.Int64("parfait.storage.read", d.BytesOut))
+	if !recorded(ctx) {
+		return
 	}
+	var moved []attribute.KeyValue
+	if d.BytesIn > 0 {
+		moved = append(moved, attribute.Int64("parfait.storage.written", d.BytesIn))
+	}
+	if d.BytesOut > 0 {
+		moved = append(moved, attribute.Int64("parfait.storage.read", d.BytesOut))
+	}
+	end(ctx, d.Err, moved...)
 }
 
-// Index returns what makes a span of each statement and transaction.
-func (t *Traces) Index() index.Watcher { return indexSpans{t} }
+// Index returns what makes a span of each statement and transaction of a database, which is sqlite or postgresql.
+func (t *Traces) Index(system string) index.Watcher { return indexSpans{t, system} }
 
-type indexSpans struct{ *Traces }
+type indexSpans struct {
+	*Traces
+	system string
+}
 
 func (x indexSpans) Begin(ctx context.Context, kind index.CallKind, call string) context.Context {
 	if !recorded(ctx) {
 		return ctx
 	}
-	return x.begin(ctx, "index "+call, attribute.String("parfait.index.kind", string(kind)), attribute.String("db.operation.name", call))
+	return x.begin(ctx, "index "+call, attribute.String("db.system.name", x.system), attribute.String("parfait.index.kind", string(kind)),
+		attribute.String("db.operation.name", call))
 }
 
 func (x indexSpans) End(ctx context.Context, _ index.CallKind, _ string, _ time.Duration, err error) {

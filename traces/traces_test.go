@@ -99,7 +99,7 @@ func open(t *testing.T, inject func(drivertest.Op) error) *house {
 		t.Fatal(err)
 	}
 	store := metered.Watched(drivertest.Faulty(disk, inject), tr.Store("local"))
-	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: tr.Index()}, log)
+	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: tr.Index("sqlite")}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,11 +231,12 @@ func TestPush(t *testing.T) {
 		}
 	}
 	r.wantAttributes(t, put, map[string]string{"http.request.method": "PUT", "http.route": "/v2/{name...}/manifests/{reference}",
-		"url.path": "/v2/team/app/manifests/v1", "http.response.status_code": "201", "parfait.repository": "team/app", "parfait.request_id": "edge-1"})
+		"url.path": "/v2/team/app/manifests/v1", "http.response.status_code": "201", "parfait.repository": "team/app", "parfait.request_id": "edge-1",
+		"url.scheme": "http", "server.address": h.web.Listener.Addr().String(), "client.address": "127.0.0.1"})
 	r.wantAttributes(t, post, map[string]string{"http.request.body.size": "2"})
 	r.wantAttributes(t, "storage create", map[string]string{"parfait.storage": "local", "parfait.storage.operation": "create", "parfait.storage.written": "2",
 		"parfait.storage.key": "docker/registry/v2/blobs/sha256/" + config.Encoded()[:2] + "/" + config.Encoded() + "/data"})
-	r.wantAttributes(t, "index put-manifest", map[string]string{"parfait.index.kind": "transaction", "db.operation.name": "put-manifest"})
+	r.wantAttributes(t, "index put-manifest", map[string]string{"db.system.name": "sqlite", "parfait.index.kind": "transaction", "db.operation.name": "put-manifest"})
 	if r.resource["service.name"] != "images" || r.resource["service.version"] != "v1.2.3" || r.resource["deployment.environment.name"] != "test" || r.header.Get("X-Tenant") != "acme" {
 		t.Errorf("got resource %q, header %q", r.resource, r.header)
 	}
@@ -265,6 +266,7 @@ func TestFailure(t *testing.T) {
 	if events := r.span(t, "storage create").Events; len(events) != 1 || events[0].Name != "exception" {
 		t.Errorf("got events %v", events)
 	}
+	r.wantAttributes(t, "POST /v2/{name...}/blobs/uploads/", map[string]string{"error.type": "500"})
 	if r.resource["service.name"] != "parfait" {
 		t.Errorf("got resource %q", r.resource)
 	}

@@ -49,13 +49,13 @@ func (i *instruments) close(ctx context.Context, log *slog.Logger) {
 }
 
 // watchIndex has cfg open an index that is watched.
-func (i *instruments) watchIndex(cfg *index.Config) {
+func (i *instruments) watchIndex(ctx context.Context, cfg *index.Config) {
 	var all indexWatchers
 	if i.metrics != nil {
 		all = append(all, i.metrics.Index())
 	}
 	if i.traces != nil {
-		all = append(all, i.traces.Index())
+		all = append(all, i.traces.Index(cfg.System(ctx)))
 	}
 	switch len(all) {
 	case 0:
