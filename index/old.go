@@ -37,6 +37,7 @@ func (cfg Config) choose(ctx context.Context, log *slog.Logger) (database, key s
 
 // System is what kind of database cfg names: sqlite or postgresql.
 func (cfg Config) System(ctx context.Context) string {
+	cfg.Default = cmp.Or(cfg.Default, "index.db") // any default is a file
 	database, _ := cfg.choose(ctx, slog.New(slog.DiscardHandler))
 	if at, err := locate(database); err == nil && at.url == "" {
 		return "sqlite"

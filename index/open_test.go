@@ -103,6 +103,9 @@ func TestOldKey(t *testing.T) {
 		if got := db.Place(); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: got %s, want %s", tt.old, got, tt.want)
 		}
+		if got := cfg.System(t.Context()); (got == "postgresql") != strings.HasPrefix(tt.want, "PostgreSQL") {
+			t.Errorf("%s: a database of %s is called %s", tt.old, tt.want, got)
+		}
 		if got := log.String(); !strings.Contains(got, tt.warning) || tt.warning == "" && got != "" || strings.Contains(got, "hush") {
 			t.Errorf("%s: got the warning %q, want %q", tt.old, got, tt.warning)
 		}
