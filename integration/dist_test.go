@@ -93,7 +93,7 @@ func checkArchive(t *testing.T, path string) {
 	names := lines(newProgram(t, "tar").run("-tf", path))
 	top := strings.TrimSuffix(filepath.Base(path), ".tar.gz") + "/"
 	for _, want := range []string{
-		"parfait", "LICENSE", "README.md", "config_sample.yml", "parfait.service", "docs/configuration.md", "docs/operations.md",
+		"parfait", "LICENSE", "README.md", "config_sample.yml", "parfait.service", "docs/configuration.md", "docs/access.md", "docs/operations.md",
 		"completions/parfait.bash", "completions/parfait.zsh", "completions/parfait.fish",
 		"man/man1/parfait.1", "man/man1/parfait-serve.1", "man/man1/parfait-doctor.1", "man/man1/parfait-config-check.1",
 	} {

@@ -28,13 +28,22 @@ var update = flag.Bool("update", false, "write docs/configuration.md anew")
 
 const referenceHead = `# Configuration
 
-This page is made of the program's source by ` + "`make docs`" + `; a test fails when it is out of date. How files, flavors and
-` + "`_env:`" + ` work is in the [README](../README.md#configuration); [config_sample.yml](../config_sample.yml) has all keys in
+This page is made of the program's source by ` + "`make docs`" + `; a test fails when it is out of date. Which file is read, and which
+flavor of it, is in the [README](../README.md#configuration); [config_sample.yml](../config_sample.yml) has all keys in
 their places. ` + "`parfait config check`" + ` reads a file as the server would, and ` + "`parfait config show`" + ` says where each value is
 from.
 
-The environment names are those of the built-in configuration, in which a ` + "`#`" + ` is a number: that of the item in its list,
-from 0 on. A *size* is bytes, or such as ` + "`64MiB`" + `; a *time* is such as
+A flavor inherits by YAML merge keys (` + "`<<: *common`" + `), or, without any, what ` + "`common`" + ` has. ` + "`_env:VAR:DEFAULT`" + ` is what the
+variable holds, or else the default, which may be another ` + "`_env:`" + `. An item of a list whose variables have a ` + "`#`" + ` in their
+names is there for each number from 0 on with which one of them is set:
+
+` + "```yaml" + `
+notifications:
+    endpoints:
+        - {url: "_env:HOOK_#_URL", timeout: "_env:HOOK_#_TIMEOUT"} # HOOK_0_URL, HOOK_0_TIMEOUT, HOOK_1_URL, …
+` + "```" + `
+
+The environment names are those of the built-in configuration. A *size* is bytes, or such as ` + "`64MiB`" + `; a *time* is such as
 ` + "`15m`" + `; a *list* is ` + "`[a, b]`" + `; and a *secret* has a twin with ` + "`_file`" + ` at its end, which names a file that holds it.
 `
 
