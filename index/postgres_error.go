@@ -69,12 +69,20 @@ var errNoAnswer = fmt.Errorf("%w: no answer within %v", ErrUnavailable, answerLi
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, oneLine(err)) }
 
-// oneLine returns err with its message in one line. That of a connection has one for each address that was tried.
+// oneLine returns err with its message in one line. That of a connection has one for each address that was tried, and
+// again for each way to encrypt, often the same.
 func oneLine(err error) error {
-	if text := err.Error(); strings.ContainsAny(text, "\n\t") {
-		return &lineError{strings.Join(strings.Fields(text), " "), err}
+	text := err.Error()
+	if !strings.ContainsAny(text, "\n\t") {
+		return err
 	}
-	return err
+	var different []string
+	for line := range strings.Lines(text) {
+		if line = strings.Join(strings.Fields(line), " "); !slices.Contains(different, line) {
+			different = append(different, line)
+		}
+	}
+	return &lineError{strings.Join(different, " "), err}
 }
 
 type lineError struct {

@@ -325,8 +325,8 @@ func TestNoConnection(t *testing.T) {
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				t.Parallel()
-				if err := openError(t, tt.url); !strings.Contains(err, tt.want) || strings.Contains(err, "secret") {
-					t.Errorf("got %s, want %q and no password", err, tt.want)
+				if err := openError(t, tt.url); !strings.Contains(err, tt.want) || strings.Contains(err, "secret") || strings.Count(err, "dial error") > 1 {
+					t.Errorf("got %s, want %q once, and no password", err, tt.want)
 				}
 			})
 		}

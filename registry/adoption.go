@@ -182,7 +182,11 @@ type adoptionWalk struct {
 }
 
 func (w *adoptionWalk) walk(ctx context.Context) error {
-	w.log.Info("adopting what the store has", "after", w.Reached)
+	if w.Reached == "" {
+		w.log.Info("adopting what the store has")
+	} else {
+		w.log.Info("adopting what the store has", "after", w.Reached)
+	}
 	w.reader = w.adoption.reader(w, func(problem string) {
 		if w.found++; w.found <= namedProblems {
 			w.log.Warn("left out of the index", "problem", problem)

@@ -122,7 +122,7 @@ func (s *Server) logRequest(w *response, r *http.Request, status int, took time.
 		slog.String("path", clip(r.URL.Path)),
 		slog.Int("status", status),
 		slog.Int64("bytes", w.bytes),
-		slog.Duration("duration", took),
+		slog.Duration("duration", took.Round(time.Microsecond)),
 		slog.String("remote", w.remote(r)),
 		slog.String("user_agent", clip(r.UserAgent())),
 	)

@@ -192,7 +192,7 @@ func TestServeAsksForPasswords(t *testing.T) {
 			t.Errorf("got %d, %q, want %s", status, stdout, want)
 		}
 	}
-	if _, stdout, _ := command(t, "config", "show", "-f", "a"); !bytes.Contains([]byte(stdout), []byte(`access: [{repositories: ["team/**"], users: [alice], actions: [read]}`)) {
+	if _, stdout, _ := command(t, "config", "show", "-f", "a"); !bytes.Contains([]byte(stdout), []byte("access:  # config.yml:5\n  - repositories: [\"team/**\"]  # config.yml:6\n")) {
 		t.Errorf("got %s", stdout)
 	}
 }

@@ -112,7 +112,7 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 	live.handler.Store(server.New(cfg, reg, guard, log))
 	watch.read(store, db, reg, live.handler.Load(), log)
 	web := newWeb(cfg, live, encryption, log)
-	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "tls", encryption != nil,
+	log.Info("serving", "address", listener.Addr().String(), "flavor", cfg.Flavor, "storage", s.process.Storage, "index", db.Place(), "tls", encryption != nil,
 		"read_only", s.registry.ReadOnly, "version", cfg.Version)
 	return failed(live.serveOn(ctx, listener, web, hup))
 }
