@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -14,28 +13,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/parfait-registry/parfait/logtest"
 )
 
 // A journal is a log that a test reads.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
+type journal struct{ logtest.Buffer }
 
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
-
-func (j *journal) count(part string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.buf.String(), part)
-}
+func (j *journal) count(part string) int { return strings.Count(j.String(), part) }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
 
@@ -178,7 +165,7 @@ func TestSwap(t *testing.T) {
 	copyFile(t, filepath.Join(fresh, ServerCert), cfg.Certificate) // and not yet the key
 	time.Sleep(lookEvery + 100*time.Millisecond)
 	if got := serial(); got != old || j.count("level=ERROR") != 0 {
-		t.Errorf("half of a pair: got certificate %s and a log of %q, want %s and none", got, j.buf.String(), old)
+		t.Errorf("half of a pair: got certificate %s and a log of %q, want %s and none", got, j, old)
 	}
 	copyFile(t, filepath.Join(fresh, ServerKey), cfg.Key)
 	become(pair.Leaf.SerialNumber.String())
@@ -200,13 +187,13 @@ func TestSwap(t *testing.T) {
 		}
 	}
 	if n := j.count("level=ERROR"); n != 1 {
-		t.Errorf("got %d Error lines, want 1: %s", n, j.buf.String())
+		t.Errorf("got %d Error lines, want 1: %s", n, j)
 	}
 	copyFile(t, filepath.Join(fresh, ServerKey), cfg.Key)
 	time.Sleep(lookEvery + 100*time.Millisecond)
 	serial()
 	if n := j.count("the certificate has changed"); n != 2 {
-		t.Errorf("got %d lines of a change, want 2: %s", n, j.buf.String())
+		t.Errorf("got %d lines of a change, want 2: %s", n, j)
 	}
 }
 

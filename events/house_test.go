@@ -1,7 +1,6 @@
 package events_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -23,6 +22,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/events"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 	"github.com/parfait-registry/parfait/server"
 )
@@ -272,22 +272,11 @@ func (r *receiver) tags(t *testing.T, repo string) []string {
 }
 
 // logs collects lines.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
+type logs struct{ logtest.Buffer }
 
 // with returns the lines that have a text.
 func (l *logs) with(text string) (lines []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.buf.String()) {
+	for line := range strings.Lines(l.String()) {
 		if strings.Contains(line, text) {
 			lines = append(lines, line)
 		}

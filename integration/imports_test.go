@@ -34,6 +34,7 @@ func rooms() map[string][]string {
 		"index":              {},
 		"registry":           {"drivers", "index"},
 		"legacy":             {"drivers", "registry"},
+		"logtest":            {},
 		"mail":               {},
 		"access":             {},
 		"doctor":             {"drivers"},

@@ -31,6 +31,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/parfait-registry/parfait/flavors"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/mail"
 )
 
@@ -228,28 +229,10 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// logs collects lines.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // open opens a mailer, and the log whose errors it sends. plain gets the lines.
-func open(t *testing.T, cfg mail.Config) (m *mail.Mailer, log *slog.Logger, plain *logs) {
+func open(t *testing.T, cfg mail.Config) (m *mail.Mailer, log *slog.Logger, plain *logtest.Buffer) {
 	t.Helper()
-	plain = new(logs)
+	plain = new(logtest.Buffer)
 	h := slog.NewTextHandler(plain, nil)
 	m, err := mail.Open(t.Context(), cfg, slog.New(h))
 	if err != nil {

@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/integration/harness"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -239,7 +239,7 @@ func TestLeaseLost(t *testing.T) {
 	const life = 2 * time.Second
 	store := mem.New()
 	n := newNetwork(store)
-	var log lockedBuffer
+	var log logtest.Buffer
 	db, err := index.Open(t.Context(), index.Config{Database: sqliteFile(t)}, discard)
 	if err != nil {
 		t.Fatal(err)
@@ -362,22 +362,4 @@ func newNetwork(store drivers.Driver) *network {
 		return nil
 	})
 	return n
-}
-
-// A lockedBuffer is a buffer that a log may be written to while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

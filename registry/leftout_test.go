@@ -1,13 +1,11 @@
 package registry_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,26 +14,9 @@ import (
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
-
-// lines is a log that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(s string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), s)
-}
 
 // An image of schema 1 in an adopted store is not in the index, nor is what it needs known. So nothing is collected.
 func TestCollect_LeftOut(t *testing.T) {
@@ -55,9 +36,9 @@ func TestCollect_LeftOut(t *testing.T) {
 		}
 	}
 	ic := index.Config{Database: sqliteFile(t), Grace: grace}
-	serve := func(cfg registry.Config) (*lines, func()) {
+	serve := func(cfg registry.Config) (*logtest.Buffer, func()) {
 		t.Helper()
-		log := new(lines)
+		log := new(logtest.Buffer)
 		db, err := index.Open(ctx, ic, slog.New(slog.NewTextHandler(log, nil)))
 		if err != nil {
 			t.Fatal(err)
@@ -75,12 +56,12 @@ func TestCollect_LeftOut(t *testing.T) {
 	}
 
 	log, stop := serve(registry.Config{})
-	for end := time.Now().Add(10 * time.Second); log.count("gc_left_out") == 0 && time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Second); strings.Count(log.String(), "gc_left_out") == 0 && time.Now().Before(end); {
 		time.Sleep(grace)
 	}
 	time.Sleep(5 * grace)
 	stop()
-	if n := log.count("gc_left_out"); n != 1 {
+	if n := strings.Count(log.String(), "gc_left_out"); n != 1 {
 		t.Errorf("got %d warnings, want 1", n)
 	}
 	if _, err := store.Stat(ctx, blobPath(layer)); err != nil {

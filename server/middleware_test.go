@@ -2,7 +2,6 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,20 +20,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
 
 // A journal is a log that a test reads.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
+type journal struct{ logtest.Buffer }
 
 func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelInfo}))
@@ -45,11 +36,8 @@ func (j *journal) lines(t *testing.T, message string, n int) []map[string]any {
 	t.Helper()
 	var got []map[string]any
 	for range 200 { // a line is written after its answer
-		j.mu.Lock()
-		all := j.buf.String()
-		j.mu.Unlock()
 		got = nil
-		for line := range strings.Lines(all) {
+		for line := range strings.Lines(j.String()) {
 			var m map[string]any
 			if err := json.Unmarshal([]byte(line), &m); err != nil {
 				t.Fatalf("log line %q: %v", line, err)

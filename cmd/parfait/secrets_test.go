@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -18,28 +17,11 @@ import (
 	"time"
 
 	"github.com/parfait-registry/parfait/access"
+	"github.com/parfait-registry/parfait/logtest"
 )
 
 // marker is in every secret of these tests, and in nothing that anybody prints.
 const marker = "hush9f3a"
-
-// An output collects what a server prints, from several goroutines.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // keepsQuiet fails the test if text has a secret.
 func keepsQuiet(t *testing.T, what, text string) {
@@ -114,7 +96,7 @@ func TestSecretsInConfiguration(t *testing.T) {
 		serving.Go(func() {
 			ctx, stop := context.WithTimeout(t.Context(), 15*time.Second)
 			defer stop()
-			printed := new(output)
+			printed := new(logtest.Buffer)
 			status := run(ctx, []string{"serve", "--flavor", flavor}, printed, printed)
 			keepsQuiet(t, "serve of "+flavor, printed.String())
 			if status == 0 || printed.String() == "" {
@@ -167,7 +149,7 @@ func TestSecretsInRequests(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	out, errs := new(output), new(output)
+	out, errs := new(logtest.Buffer), new(logtest.Buffer)
 	ended := make(chan int)
 	go func() { ended <- run(ctx, []string{"serve", "--flavor", "a"}, out, errs) }()
 	up := func() bool { return askReady(new(http.Client), "http://"+addr+"/readyz") == nil }
