@@ -43,6 +43,9 @@ func TestWith(t *testing.T) {
 	if _, err := io.WriteString(more, "slow"); err != nil {
 		t.Fatal(err)
 	}
+	for end := time.Now().Add(10 * time.Second); other.InFlight() == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // what was written may be on its way yet
+	}
 	other.Drain()
 	h.want(503, "GET", "/v2/", nil)
 	h.want(503, "GET", web.URL+"/v2/", nil)
