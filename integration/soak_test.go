@@ -27,7 +27,9 @@ const mostManifests = 60
 
 // TestSoak has clients at work on two servers that share a bucket and a database, while garbage is collected, the store
 // fails in every way, and one of the servers is stopped or killed now and then. The other one goes on all the time: what
-// it takes of memory and files stays within bounds. In the end the store is what it should be.
+// it takes of memory and files stays within bounds. In the end the store is what it should be. For an hour of it:
+//
+//	go test ./integration -count 1 -v -timeout 90m -run '^TestSoak$' -soak.time 1h
 func TestSoak(t *testing.T) {
 	s3, database := harness.MinIO(t), harness.PostgreSQL(t, "fsync=off")
 	proxy := harness.StartToxiproxy(t).Proxy(t, s3.Addr)
