@@ -106,7 +106,7 @@ func (t *tx) adopt(b Batch) (dangling []TagTarget, err error) {
 	}
 	t.linkLayers(b)
 	for _, m := range b.Manifests {
-		if err := t.adoptManifest(id, b.Repo, m); err != nil {
+		if err := t.adoptManifest(id, m); err != nil {
 			return nil, err
 		}
 	}
@@ -193,9 +193,9 @@ func (t *tx) linkLayers(b Batch) {
 	}
 }
 
-// adoptManifest adds m, whose row in blobs is locked, unless the repository has it.
-func (t *tx) adoptManifest(id int64, repo string, m Manifest) error {
-	if has, err := t.ask("has-manifest", repo, pack(m.Digest)).exists(); has || err != nil {
+// adoptManifest adds m, whose row in blobs is locked, to the repository with the number id, unless that has it.
+func (t *tx) adoptManifest(id int64, m Manifest) error {
+	if has, err := t.ask("has-revision", id, pack(m.Digest)).exists(); has || err != nil {
 		return err
 	}
 	return t.newManifest(id, m, new(now()))
@@ -205,7 +205,7 @@ func (t *tx) adoptManifest(id int64, repo string, m Manifest) error {
 // not.
 func (t *tx) addTags(id int64, b Batch) (dangling []TagTarget, err error) {
 	for _, tag := range b.Tags {
-		has, err := t.ask("has-manifest", b.Repo, pack(tag.Digest)).exists()
+		has, err := t.ask("has-revision", id, pack(tag.Digest)).exists()
 		if err != nil {
 			return nil, err
 		}

@@ -124,6 +124,9 @@ select 1 from repositories r join repository_blobs rb on rb.repository_id = r.id
 -- name: has-manifest
 select r.id from repositories r join manifests m on m.repository_id = r.id where r.name = $1 and m.digest = $2
 
+-- name: has-revision
+select 1 from manifests where repository_id = $1 and digest = $2
+
 -- name: has-child
 select 1 from repositories r
  where r.name = $1
