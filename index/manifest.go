@@ -79,7 +79,7 @@ func (db *DB) PutManifest(ctx context.Context, repo string, m Manifest, tags ...
 		if len(tags) == 0 {
 			untaggedAt = new(now())
 		}
-		added, stored, err := t.addManifest(id, repo, m, untaggedAt)
+		added, stored, err := t.addManifest(id, m, untaggedAt)
 		if err != nil {
 			return err
 		}
@@ -148,9 +148,9 @@ func (t *tx) addRepository(repo string) (id int64, err error) {
 
 // addManifest adds m to the repository with the number id, unless that has it. stored says whether the store has its
 // payload.
-func (t *tx) addManifest(id int64, repo string, m Manifest, untaggedAt *int64) (added, stored bool, err error) {
+func (t *tx) addManifest(id int64, m Manifest, untaggedAt *int64) (added, stored bool, err error) {
 	unclaimed := t.find("add-blob", []any{pack(m.Digest), len(m.Payload), now(), false}, &stored)
-	has, err := t.ask("has-manifest", repo, pack(m.Digest)).exists()
+	has, err := t.ask("has-revision", id, pack(m.Digest)).exists()
 	if err == nil && !*unclaimed {
 		err = ErrClaimed
 	}
