@@ -19,6 +19,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/drivertest"
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -242,7 +243,7 @@ func TestAdoptionReports(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var log syncWriter
+		var log logtest.Buffer
 		db, err := index.Open(t.Context(), index.Config{Database: p.database}, discard)
 		if err != nil {
 			t.Fatal(err)

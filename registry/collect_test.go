@@ -20,6 +20,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/integration/harness"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -92,7 +93,7 @@ func TestCollectNothing(t *testing.T) {
 // The server collects by itself, and says in one line what it did.
 func TestCollectsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lines syncWriter
+		var lines logtest.Buffer
 		db, err := index.Open(t.Context(), index.Config{}, discard)
 		if err != nil {
 			t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,22 +171,4 @@ func referrer(t testing.TB, r *registry.Registry, d digest.Digest, what string) 
 		"layers": [], "subject": {"mediaType": %q, "digest": %q, "size": 1}, "annotations": {"what": %q}}`,
 		v1.MediaTypeImageManifest, digest.FromString("{}"), v1.MediaTypeImageManifest, d, what)
 	return putManifest(t, r, "a", "", []byte(data))
-}
-
-// A syncWriter is a buffer for loggers.
-type syncWriter struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (w *syncWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(p)
-}
-
-func (w *syncWriter) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.String()
 }

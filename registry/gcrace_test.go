@@ -22,6 +22,7 @@ import (
 	"github.com/parfait-registry/parfait/drivers/mem"
 	"github.com/parfait-registry/parfait/index"
 	"github.com/parfait-registry/parfait/integration/harness"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -51,7 +52,7 @@ func TestCollectRaces(t *testing.T) {
 }
 
 func collectRaces(t *testing.T, p place, processes int) {
-	var errorLog syncWriter
+	var errorLog logtest.Buffer
 	log := slog.New(slog.NewTextHandler(&errorLog, &slog.HandlerOptions{Level: slog.LevelError}))
 	g := &collectGame{t: t, left: raceOperations(t), began: time.Now()}
 	store := &watched{Driver: p.store, t: t, deleting: make(map[string]int), writing: make(map[string]int)}

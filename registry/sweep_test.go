@@ -11,6 +11,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/index"
+	"github.com/parfait-registry/parfait/logtest"
 	"github.com/parfait-registry/parfait/registry"
 )
 
@@ -128,7 +129,7 @@ func TestPushOfWhatWasFound(t *testing.T) {
 // The sweep names the blobs of which the bytes are gone.
 func TestSweepNamesMissing(t *testing.T) {
 	databasesInTime(t, func(t *testing.T, p place) {
-		var lines syncWriter
+		var lines logtest.Buffer
 		db, err := index.Open(t.Context(), index.Config{Database: p.database, Grace: brief}, discard)
 		if err != nil {
 			t.Fatal(err)
