@@ -140,6 +140,9 @@ type image struct {
 // SmallImage is three layers of 64 KiB.
 func (f *forge) smallImage() *image { return f.image(3, 64<<10) }
 
+// LayeredImage is sixty layers of 16 KiB.
+func (f *forge) layeredImage() *image { return f.image(60, 16<<10) }
+
 func (f *forge) image(count int, size int64) *image {
 	img := &image{}
 	var layers []descriptor

@@ -7,19 +7,14 @@ import (
 	"sync"
 )
 
-func pushImages(ctx context.Context, r *round, t *target) (work, error) {
-	return spread(ctx, 8, r.time, r.images, func(ctx context.Context, worker, i int) error {
-		repo := r.repo(fmt.Sprintf("images-%d", worker))
-		return t.pushImage(ctx, repo, fmt.Sprintf("v%d-%d", r.number, i), r.forge.smallImage())
-	})
-}
-
-// PushLayers is what pushImages is, with images of many layers.
-func pushLayers(ctx context.Context, r *round, t *target) (work, error) {
-	return spread(ctx, 8, r.time, r.images, func(ctx context.Context, worker, i int) error {
-		repo := r.repo(fmt.Sprintf("layers-%d", worker))
-		return t.pushImage(ctx, repo, fmt.Sprintf("v%d-%d", r.number, i), r.forge.image(60, 16<<10))
-	})
+// PushImages has each client push images, as the forge makes them, to a repository of its own.
+func pushImages(name string, next func(*forge) *image) func(context.Context, *round, *target) (work, error) {
+	return func(ctx context.Context, r *round, t *target) (work, error) {
+		return spread(ctx, 8, r.time, r.images, func(ctx context.Context, worker, i int) error {
+			repo := r.repo(fmt.Sprintf("%s-%d", name, worker))
+			return t.pushImage(ctx, repo, fmt.Sprintf("v%d-%d", r.number, i), next(r.forge))
+		})
+	}
 }
 
 func pushRepositories(ctx context.Context, r *round, t *target) (work, error) {

@@ -39,7 +39,7 @@ type work struct {
 }
 
 var scenarios = []scenario{
-	{"images", "small images, 8 clients", perSecond, true, false, nil, pushImages},
+	{"images", "small images, 8 clients", perSecond, true, false, nil, pushImages("images", (*forge).smallImage)},
 	{"push-stream", "push of a big blob, POST+PATCH+PUT", megabytes, true, false, noBig, pushStream},
 	{"push-put", "push of a big blob, POST+PUT", megabytes, true, false, noBig, pushPut},
 	{"pull-1", "pull of a big blob, 1 client", megabytes, false, false, hasBig, pull(1)},
@@ -51,7 +51,7 @@ var scenarios = []scenario{
 	{"crowd", "pushes of big blobs at once, half of them POST+PUT", megabytes, true, true, nil, crowd},
 	{"catalog-page", "a page of 100 repositories", millisecond, false, false, hasCatalog, catalogPage},
 	{"ranges", "64 KiB from anywhere in a big blob, 32 clients", perSecond, false, false, hasBig, readRanges},
-	{"layers", "images of 60 layers of 16 KiB, 8 clients", perSecond, true, false, nil, pushLayers},
+	{"layers", "images of 60 layers of 16 KiB, 8 clients", perSecond, true, false, nil, pushImages("layers", (*forge).layeredImage)},
 	{"mixed", "small images, 4 clients push and 4 pull", perSecond, false, false, hasImage, pushAndPull},
 	{"repositories", "small images, each in a new repository, 8 clients", perSecond, true, false, nil, pushRepositories},
 	{"collect", "GET manifest by tag, 32 clients, while one pushes and deletes", perSecond, false, true, hasImage, getBesideDeletes},
