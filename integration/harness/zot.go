@@ -15,15 +15,14 @@ import (
 // It is a program of the system: no version of it is built here.
 func StartZot(t testing.TB, path string, storage map[string]string) *Server {
 	t.Helper()
-	root := t.TempDir()
-	all := map[string]string{"rootDirectory": root}
+	all := map[string]string{"rootDirectory": t.TempDir()}
 	maps.Copy(all, storage)
 	s := start(t, command{
 		name:  "zot",
 		args:  func(addr string) []string { return []string{path, "serve", writeZotConfig(t, all, addr)} },
 		ready: answers("/v2/"),
 	}, "")
-	s.Storage = root
+	s.Storage = all["rootDirectory"]
 	return s
 }
 

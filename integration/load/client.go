@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // A target is a registry under test.
@@ -40,12 +40,7 @@ func newTarget(name, address string) (*target, error) {
 	if base.Host == "" || base.Path != "" {
 		return nil, fmt.Errorf("not a registry's URL: %q", address)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = 64
-	transport.DisableCompression = true
-	transport.ResponseHeaderTimeout = 2 * time.Minute
-	return &target{name: name, base: base, http: &http.Client{Transport: transport}}, nil
+	return &target{name: name, base: base, http: &http.Client{Transport: newTransport()}}, nil
 }
 
 // Send makes a request and hands over the answer, whose body the caller closes. An answer with none of the statuses
@@ -58,13 +53,7 @@ func (t *target) send(ctx context.Context, method, ref string, body *blob, heade
 	if u.User == nil && u.Host == t.base.Host {
 		u.User = t.base.User
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	if header != nil {
-		req.Header = header
-	}
+	req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: header}).WithContext(ctx)
 	if body != nil {
 		req.ContentLength = body.size
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil }
@@ -229,8 +218,8 @@ func (t *target) pullManifest(ctx context.Context, repo, tag string, manifest *b
 	if err != nil {
 		return err
 	}
-	if got := digestOf(payload); got != manifest.digest {
-		return fmt.Errorf("GET %s: got %s, want %s", ref, got, manifest.digest)
+	if !bytes.Equal(payload, manifest.data) {
+		return fmt.Errorf("GET %s: got %.60q…, want the manifest %s", ref, payload, manifest.digest)
 	}
 	return checkDigest(resp, manifest.digest)
 }

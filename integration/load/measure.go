@@ -96,7 +96,12 @@ func (m measurement) String() string {
 	return s
 }
 
+// Patience is how long a measurement may take, so that a server that does not answer ends.
+const patience = 30 * time.Minute
+
 func measure(ctx context.Context, s scenario, r *round, t *target) (measurement, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if s.prepare != nil {
 		if err := s.prepare(ctx, r, t); err != nil {
 			return measurement{}, fmt.Errorf("prepare: %w", err)
