@@ -36,6 +36,7 @@ type Config struct {
 	Observe func(endpoint string, what Outcome, n int) `yaml:"-"`
 
 	// Waiting, if set, is told every TrimInterval how many events wait for an endpoint, and for how long the oldest has.
+	// Those that are too old or too many, and dropped next, are among them.
 	Waiting func(endpoint string, n int, oldest time.Duration) `yaml:"-"`
 
 	// TrimInterval is how often too old and too many events are looked for, PollInterval how often those that other

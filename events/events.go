@@ -211,17 +211,13 @@ func (d *Dispatcher) queuePulls(ctx context.Context) error {
 // dropBatch bounds the rows that one transaction drops.
 const dropBatch = 1000
 
-// keepBounds drops what is too old, and what is too much, from time to time. That of endpoints that are not told any more
-// goes by its age.
+// keepBounds says from time to time how much waits, and drops what of it is too old, or too much. That of endpoints that are
+// not told any more goes by its age.
 func (d *Dispatcher) keepBounds(ctx context.Context) {
 	tick := time.NewTicker(d.cfg.TrimInterval)
 	defer tick.Stop()
 	for {
-		err := d.drop(ctx)
-		if err == nil {
-			err = d.count(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := d.trim(ctx); err != nil && ctx.Err() == nil {
 			d.log.Error("background work failed, and will be tried again", "task", "drop old events", "err", err)
 		}
 		select {
@@ -232,32 +228,8 @@ func (d *Dispatcher) keepBounds(ctx context.Context) {
 	}
 }
 
-func (d *Dispatcher) drop(ctx context.Context) error {
-	queued, err := d.db.NoticedEndpoints(ctx)
-	if err != nil {
-		return err
-	}
-	for name, queue := range queued {
-		n := queue.Notices
-		old, err := d.dropOf(ctx, name, time.Now().Add(-d.cfg.MaxAge), n)
-		if err != nil {
-			return err
-		}
-		many, err := d.dropOf(ctx, name, time.Now().Add(time.Hour), n-old-d.cfg.MaxQueued)
-		if err != nil {
-			return err
-		}
-		if old+many > 0 {
-			d.log.Error("events were dropped before the endpoint has taken them", "endpoint", name, "too_old", old, "too_many", many,
-				"max_age", d.cfg.MaxAge, "max_queued", d.cfg.MaxQueued)
-			d.cfg.Observe(name, Dropped, old+many)
-		}
-	}
-	return nil
-}
-
-// count tells how much waits.
-func (d *Dispatcher) count(ctx context.Context) error {
+// trim reads the queues once, for both: to count them takes as long as they are.
+func (d *Dispatcher) trim(ctx context.Context) error {
 	queued, err := d.db.NoticedEndpoints(ctx)
 	if err != nil {
 		return err
@@ -268,6 +240,29 @@ func (d *Dispatcher) count(ctx context.Context) error {
 			age = time.Since(queue.Oldest)
 		}
 		d.cfg.Waiting(e.Name, queued[e.Name].Notices, age)
+	}
+	for name, queue := range queued {
+		if err := d.drop(ctx, name, queue.Notices); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop drops what is too old of n events for an endpoint, and the oldest of what is too much then.
+func (d *Dispatcher) drop(ctx context.Context, name string, n int) error {
+	old, err := d.dropOf(ctx, name, time.Now().Add(-d.cfg.MaxAge), n)
+	if err != nil {
+		return err
+	}
+	many, err := d.dropOf(ctx, name, time.Now().Add(time.Hour), n-old-d.cfg.MaxQueued)
+	if err != nil {
+		return err
+	}
+	if old+many > 0 {
+		d.log.Error("events were dropped before the endpoint has taken them", "endpoint", name, "too_old", old, "too_many", many,
+			"max_age", d.cfg.MaxAge, "max_queued", d.cfg.MaxQueued)
+		d.cfg.Observe(name, Dropped, old+many)
 	}
 	return nil
 }
