@@ -56,8 +56,9 @@ type Config struct {
 	// place of running it: counts and injected faults of tests hang here.
 	Observe func(ctx context.Context, call string) error `yaml:"-"`
 
-	// Watcher, if set, is told of them: measurements hang here.
-	Watcher Watcher `yaml:"-"`
+	// Watch, if set, is called once it is known what kind of database there is, sqlite or postgresql. What it returns is
+	// told of them: measurements hang here.
+	Watch func(system string) Watcher `yaml:"-"`
 }
 
 // Check looks for values that are none.
@@ -86,16 +87,16 @@ type DB struct {
 // process keeps off it. A file or database that is not an index of ours is refused and left as it is. It gives up on a
 // PostgreSQL that does not answer within ten seconds. The error is one line, without a password.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) {
-	db := &DB{observe: cfg.Observe, watcher: cfg.Watcher, grace: cmp.Or(cfg.Grace, 24*time.Hour), noticed: make(chan struct{}, 1)}
+	db := &DB{observe: cfg.Observe, watcher: noWatcher{}, grace: cmp.Or(cfg.Grace, 24*time.Hour), noticed: make(chan struct{}, 1)}
 	if db.observe == nil {
 		db.observe = func(context.Context, string) error { return nil }
-	}
-	if db.watcher == nil {
-		db.watcher = noWatcher{}
 	}
 	database, key := cfg.choose(ctx, log)
 	at, err := locate(database)
 	db.place = at.place()
+	if cfg.Watch != nil {
+		db.watcher = cfg.Watch(at.system())
+	}
 	if err == nil && at.url != "" {
 		db.database, err = openPostgres(ctx, at.url, cfg.PoolSize, log)
 	} else if err == nil {

@@ -13,6 +13,14 @@ type location struct {
 	url  string // empty for a file
 }
 
+// system is what OpenTelemetry calls the kind of database.
+func (l location) system() string {
+	if l.url == "" {
+		return "sqlite"
+	}
+	return "postgresql"
+}
+
 // errURL does not repeat what it complains about, in which there may be a password.
 var errURL = errors.New("not the URL of a PostgreSQL database, which is postgres://user:password@host:port/database " +
 	"with %XX for each character of the password that is neither a letter nor a digit")

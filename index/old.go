@@ -35,16 +35,6 @@ func (cfg Config) choose(ctx context.Context, log *slog.Logger) (database, key s
 	return database, newKey
 }
 
-// System is what kind of database cfg names: sqlite or postgresql.
-func (cfg Config) System(ctx context.Context) string {
-	cfg.Default = cmp.Or(cfg.Default, "index.db") // any default is a file
-	database, _ := cfg.choose(ctx, slog.New(slog.DiscardHandler))
-	if at, err := locate(database); err == nil && at.url == "" {
-		return "sqlite"
-	}
-	return "postgresql"
-}
-
 // isSearch reports whether the file at path is the search database of a docker-registry. It does not alter the file, which
 // nobody else may be writing to.
 func isSearch(ctx context.Context, path string) bool {

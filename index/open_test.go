@@ -94,7 +94,11 @@ func TestOldKey(t *testing.T) {
 		{"postgresql+psycopg2://" + after, "", "PostgreSQL 127.0.0.1", ""},
 	} {
 		var log bytes.Buffer
-		cfg := index.Config{OldDatabase: tt.old, Database: tt.new, Default: fallback}
+		var system string
+		cfg := index.Config{OldDatabase: tt.old, Database: tt.new, Default: fallback, Watch: func(kind string) index.Watcher {
+			system = kind
+			return new(diary)
+		}}
 		db, err := index.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Errorf("%s: %v", tt.old, err)
@@ -103,8 +107,8 @@ func TestOldKey(t *testing.T) {
 		if got := db.Place(); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: got %s, want %s", tt.old, got, tt.want)
 		}
-		if got := cfg.System(t.Context()); (got == "postgresql") != strings.HasPrefix(tt.want, "PostgreSQL") {
-			t.Errorf("%s: a database of %s is called %s", tt.old, tt.want, got)
+		if (system == "postgresql") != strings.HasPrefix(tt.want, "PostgreSQL") {
+			t.Errorf("%s: a database of %s is called %s", tt.old, tt.want, system)
 		}
 		if got := log.String(); !strings.Contains(got, tt.warning) || tt.warning == "" && got != "" || strings.Contains(got, "hush") {
 			t.Errorf("%s: got the warning %q, want %q", tt.old, got, tt.warning)

@@ -50,7 +50,7 @@ func (d *diary) Committed(transactions int) {
 func TestWatcher(t *testing.T) {
 	databases(t, func(t *testing.T, database string) {
 		w := new(diary)
-		db := openWith(t, index.Config{Database: database, Watcher: w})
+		db := openWith(t, index.Config{Database: database, Watch: func(string) index.Watcher { return w }})
 		before := len(w.calls)
 		addBlobs(t, db, "a", "hello")
 		if _, err := db.Blob(t.Context(), "a", blob("none").Digest); err != index.ErrNotFound {

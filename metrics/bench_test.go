@@ -30,7 +30,8 @@ func benchServer(b testing.TB, measured bool) http.Handler {
 	m := metrics.New(metrics.Config{}, "")
 	if measured {
 		cfg.Measure, cfg.Metrics = m.Route, m.Handler(log)
-		in.Watcher, store = m.Index(), metered.Watched(store, m.Store())
+		in.Watch = func(string) index.Watcher { return m.Index() }
+		store = metered.Watched(store, m.Store())
 	}
 	db, err := index.Open(b.Context(), in, log)
 	if err != nil {

@@ -54,7 +54,8 @@ func open(t *testing.T, cfg metrics.Config, reg registry.Config, inject func(dri
 	m.Mailed(3, 7, nil)
 	m.Mailed(1, 0, errors.New("no route"))
 	store = metered.Watched(store, m.Store())
-	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: m.Index(), Grace: time.Second}, log)
+	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Grace: time.Second,
+		Watch: func(string) index.Watcher { return m.Index() }}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func benchServer(b *testing.B) http.Handler {
 	in, cfg := index.Config{Database: filepath.Join(b.TempDir(), "index.db")}, server.Config{}
 	if tr != nil {
 		b.Cleanup(func() { tr.Close(context.Background()) })
-		store, in.Watcher, cfg.Trace = metered.Watched(store, tr.Store("mem")), tr.Index("sqlite"), tr.Request
+		store, in.Watch, cfg.Trace = metered.Watched(store, tr.Store("mem")), tr.Index, tr.Request
 	}
 	db, err := index.Open(b.Context(), in, log)
 	if err != nil {

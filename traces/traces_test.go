@@ -99,7 +99,7 @@ func open(t *testing.T, inject func(drivertest.Op) error) *house {
 		t.Fatal(err)
 	}
 	store := metered.Watched(drivertest.Faulty(disk, inject), tr.Store("local"))
-	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watcher: tr.Index("sqlite")}, log)
+	db, err := index.Open(t.Context(), index.Config{Database: filepath.Join(t.TempDir(), "index.db"), Watch: tr.Index}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,22 +48,19 @@ func (i *instruments) close(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// watchIndex has cfg open an index that is watched.
-func (i *instruments) watchIndex(ctx context.Context, cfg *index.Config) {
+// watchIndex returns what watches an index in a database of that kind.
+func (i *instruments) watchIndex(system string) index.Watcher {
 	var all indexWatchers
 	if i.metrics != nil {
 		all = append(all, i.metrics.Index())
 	}
 	if i.traces != nil {
-		all = append(all, i.traces.Index(cfg.System(ctx)))
+		all = append(all, i.traces.Index(system))
 	}
-	switch len(all) {
-	case 0:
-	case 1:
-		cfg.Watcher = all[0]
-	default:
-		cfg.Watcher = all
+	if len(all) == 1 {
+		return all[0]
 	}
+	return all
 }
 
 // watchStore returns a store that is watched.

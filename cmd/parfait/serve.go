@@ -61,7 +61,7 @@ func serve(ctx context.Context, s *settings, again func() (*settings, error), st
 		return err
 	}
 	defer watch.close(context.WithoutCancel(ctx), log)
-	watch.watchIndex(ctx, &s.index)
+	s.index.Watch = watch.watchIndex
 	store, db, err := s.openStore(ctx, log)
 	if err != nil {
 		return err
