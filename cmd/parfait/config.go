@@ -18,8 +18,14 @@ func newConfig(o *options) *cobra.Command {
 		&cobra.Command{
 			Use:   "check",
 			Short: "Read every flavor of the file as serve would, and say what is wrong",
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return checkConfig(cmd, o) },
+			Long: `Read every flavor of the file as serve would, and say what is wrong. The exit
+status is 2 if one cannot be served.
+
+Without a file that is the built-in one. It has flavors of back ends that are
+gone, so that who chooses one is told what to use instead: they are noted, and
+are an error only if they are chosen.`,
+			Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return checkConfig(cmd, o) },
 		},
 		&cobra.Command{
 			Use:   "show",
@@ -36,6 +42,14 @@ func checkConfig(cmd *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
+	var chosen string
+	if file.BuiltIn() {
+		flavor, err := o.chosen(file)
+		if err != nil {
+			return err
+		}
+		chosen = flavor.Name()
+	}
 	out := cmd.OutOrStdout()
 	wrong := 0
 	for _, name := range file.Flavors() {
@@ -44,16 +58,17 @@ func checkConfig(cmd *cobra.Command, o *options) error {
 			return err
 		}
 		s, err := read(flavor)
-		if name == "common" && errors.Is(err, errNoStorage) {
-			err = nil // it is there to be inherited
-		}
-		if err != nil {
+		_, gone := errors.AsType[*goneError](err)
+		switch {
+		case name == "common" && errors.Is(err, errNoStorage): // it is there to be inherited
+			fmt.Fprintf(out, "%s: ok\n", name)
+		case gone && file.BuiltIn() && name != chosen:
+			fmt.Fprintf(out, "%s: note: %v\n", name, err)
+		case err != nil:
 			wrong++
 			fmt.Fprintf(out, "%s: %v\n", name, err)
-			continue
-		}
-		fmt.Fprintf(out, "%s: ok\n", name)
-		if s != nil {
+		default:
+			fmt.Fprintf(out, "%s: ok\n", name)
 			for _, warning := range s.warnings {
 				fmt.Fprintf(out, "%s: note: %s\n", name, warning)
 			}

@@ -141,6 +141,13 @@ func successors() map[string]string {
 	}
 }
 
+// A goneError says that a back end is none any more, and what serves those who used it.
+type goneError struct{ name, instead string }
+
+func (e *goneError) Error() string {
+	return fmt.Sprintf("storage: there is no back end %q any more: %s", e.name, e.instead)
+}
+
 var errNoStorage = errors.New("storage: the flavor names no back end")
 
 // pick returns the back end called name.
@@ -153,7 +160,7 @@ func pick(ends map[string]backEnd, name string) (backEnd, error) {
 		return end, nil
 	}
 	if instead, ok := successors()[name]; ok {
-		return backEnd{}, fmt.Errorf("storage: there is no back end %q any more: %s", name, instead)
+		return backEnd{}, &goneError{name, instead}
 	}
 	known := strings.Join(slices.Sorted(maps.Keys(ends)), ", ")
 	if name == "" {
