@@ -111,9 +111,13 @@ func (w *response) failed(err error) error {
 // Unwrap is for [http.ResponseController].
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// logRequest logs the one line of a request that is over.
+// logRequest logs the one line of a request that is over. Probes that went well come every few seconds, and tell nothing.
 func (s *Server) logRequest(w *response, r *http.Request, status int, took time.Duration) {
-	if !s.log.Enabled(r.Context(), slog.LevelInfo) {
+	level := slog.LevelInfo
+	if isProbe(r.URL.Path) && status < http.StatusBadRequest && w.err == nil && !w.cut {
+		level = slog.LevelDebug
+	}
+	if !s.log.Enabled(r.Context(), level) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 9)
@@ -132,7 +136,7 @@ func (s *Server) logRequest(w *response, r *http.Request, status int, took time.
 	if w.err != nil {
 		attrs = append(attrs, slog.Any("err", w.err))
 	}
-	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // clip bounds what a client makes the log hold.

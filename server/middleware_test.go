@@ -230,6 +230,42 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
+// A probe that went well is no line of a usual log; one that failed is.
+func TestAccessLogOfProbes(t *testing.T) {
+	var log journal
+	fails := false
+	metrics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	s := New(Config{Metrics: metrics}, nil, nil, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, e := range s.router.literal {
+		e.routes[0].handler = func(w http.ResponseWriter, _ *http.Request) error {
+			if fails {
+				return &registry.Error{Code: registry.Unavailable, Message: "ouch"}
+			}
+			return writeOK(w)
+		}
+	}
+	asked := 0
+	want := func(level, method, path string) {
+		t.Helper()
+		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, path, nil))
+		asked++
+		if got := log.lines(t, "request", asked)[asked-1]; got["level"] != level || got["path"] != path {
+			t.Errorf("%s %s: got %v, want it at %s", method, path, got, level)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		fails = false
+		want("DEBUG", "GET", path)
+		want("DEBUG", "HEAD", path)
+		want("INFO", "POST", path)
+		fails = true
+		want("INFO", "GET", path)
+	}
+	fails = false
+	want("INFO", "GET", "/v2/")
+	want("INFO", "GET", "/healthz/")
+}
+
 func TestCommonHeaders(t *testing.T) {
 	s := bare(Config{})
 	for path, want := range map[string]string{"/v2": "registry/2.0", "/v2/": "registry/2.0", "/v2/nothing": "registry/2.0", "/healthz": "", "/v2x": ""} {
