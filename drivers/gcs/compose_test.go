@@ -42,7 +42,7 @@ func composes(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/com
 func TestCompose_Levels(t *testing.T) {
 	t.Parallel()
 	s := inMemory(t)
-	p := newProxy(t, s)
+	p := harness.NewGate(t, s.URL)
 	cfg := through(t, s, p)
 	d := open(t, cfg)
 	put(t, d, "src/a", []byte("first,"))
@@ -50,11 +50,11 @@ func TestCompose_Levels(t *testing.T) {
 	put(t, d, "src/c", nil)
 	for n, requests := range map[int]int{2: 1, 32: 1, 33: 2 + 1, 63: 2 + 1, 64: 3 + 2, 1024: 33 + 32, 1025: 34 + 33} {
 		srcs := slices.Repeat([]string{"src/a", "src/b", "src/c"}, n)[:n]
-		p.take()
+		p.Requests()
 		if err := d.Compose(t.Context(), "dst", srcs...); err != nil {
 			t.Fatal(err)
 		}
-		if got := p.count(); got != requests {
+		if got := len(p.Requests()); got != requests {
 			t.Errorf("%d sources: got %d requests, want %d", n, got, requests)
 		}
 		want := strings.Repeat("first,second;", n/3) + "first,second;"[:[]int{0, 6, 13}[n%3]]
@@ -69,7 +69,7 @@ func TestCompose_Levels(t *testing.T) {
 func TestCompose_Fails(t *testing.T) {
 	t.Parallel()
 	s := harness.FakeGCS(t)
-	p := newProxy(t, s)
+	p := harness.NewGate(t, s.URL)
 	cfg := through(t, s, p)
 	d := open(t, cfg)
 	put(t, d, "a", []byte("a"))
@@ -80,27 +80,27 @@ func TestCompose_Fails(t *testing.T) {
 		name string
 		ctx  context.Context
 		srcs []string
-		do   func(w http.ResponseWriter, r *http.Request, next http.Handler)
+		do   http.HandlerFunc
 		want error
 	}{
-		{"an absent source", t.Context(), append(slices.Clone(srcs), "none"), answer(http.StatusNotFound, "not found").do,
+		{"an absent source", t.Context(), append(slices.Clone(srcs), "none"), answer(http.StatusNotFound, "not found"),
 			fs.ErrNotExist},
-		{"no permission", t.Context(), srcs, answer(http.StatusForbidden, "no").do, fs.ErrPermission},
-		{"the end of the context", ctx, srcs, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		{"no permission", t.Context(), srcs, answer(http.StatusForbidden, "no"), fs.ErrPermission},
+		{"the end of the context", ctx, srcs, func(_ http.ResponseWriter, r *http.Request) {
 			cancel()
 			_, _ = io.Copy(io.Discard, r.Body) // or the server does not look whether the client is gone
 			<-r.Context().Done()
 		}, context.Canceled},
 	} {
 		n.Store(0)
-		p.fail(fault{on: func(r *http.Request) bool { return composes(r) && n.Add(1) == 3 }, do: tt.do})
+		p.Fail(harness.Instead(tt.do).For(func(r *http.Request) bool { return composes(r) && n.Add(1) == 3 }))
 		err := d.Compose(tt.ctx, "dst", tt.srcs...)
 		if e, ok := errors.AsType[*drivers.Error](err); !ok || !errors.Is(err, tt.want) {
 			t.Errorf("%s: got error %v, want %v", tt.name, err, tt.want)
 		} else if tt.want == fs.ErrNotExist && e.Key != "none" {
 			t.Errorf("%s: got the key %q", tt.name, e.Key)
 		}
-		p.fail(fault{})
+		p.Fail(harness.Fault{})
 		if tt.want == context.Canceled { // the server may do what it was asked when nobody waits any more
 			time.Sleep(time.Second)
 			if _, err := d.Sweep(t.Context(), 0); err != nil {
@@ -116,19 +116,16 @@ func TestCompose_Fails(t *testing.T) {
 // TestSweep removes what could not be removed at once, and nothing else.
 func TestSweep(t *testing.T) {
 	s := harness.FakeGCS(t)
-	p := newProxy(t, s)
+	p := harness.NewGate(t, s.URL)
 	cfg := through(t, s, p)
 	cfg.Path = "registry"
 	d := open(t, cfg)
 	put(t, d, "a", []byte("a"))
-	p.fail(fault{
-		on: func(r *http.Request) bool { return r.Method == http.MethodDelete },
-		do: answer(http.StatusForbidden, "not now").do,
-	})
+	p.Fail(harness.Instead(answer(http.StatusForbidden, "not now")).For(func(r *http.Request) bool { return r.Method == http.MethodDelete }))
 	if err := d.Compose(t.Context(), "dst", slices.Repeat([]string{"a"}, 100)...); err != nil {
 		t.Fatal(err)
 	}
-	p.fail(fault{})
+	p.Fail(harness.Fault{})
 	if got := stored(t, s, cfg.Bucket); len(got) != 2+3 {
 		t.Errorf("got %q, want two objects and three temporary ones", got)
 	}

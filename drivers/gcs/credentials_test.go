@@ -16,9 +16,10 @@ import (
 
 // TestCredentials_Default finds a key where Google's tools look for it.
 func TestCredentials_Default(t *testing.T) {
-	p := newProxy(t, harness.FakeGCS(t))
+	s := harness.FakeGCS(t)
+	p := harness.NewGate(t, s.URL)
 	cfg := google(t, p.ServeHTTP)
-	cfg.Bucket = p.upstream.NewBucket(t)
+	cfg.Bucket = s.NewBucket(t)
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", cfg.Keyfile)
 	cfg.Keyfile = ""
 	signer, ok := drivers.As[drivers.URLSigner](open(t, cfg))
@@ -42,10 +43,10 @@ func TestCredentials_Emulator(t *testing.T) {
 			h.ServeHTTP(w, r)
 		}
 	}
-	p := newProxy(t, s)
-	plain := httptest.NewServer(seen(p.next))
+	p := harness.NewGate(t, s.URL)
+	plain := httptest.NewServer(seen(p.Behind))
 	t.Cleanup(plain.Close)
-	secure := httptest.NewTLSServer(seen(p.next))
+	secure := httptest.NewTLSServer(seen(p.Behind))
 	t.Cleanup(secure.Close)
 
 	noToken := tokens(t, func(http.ResponseWriter, *http.Request) { t.Error("a token was asked for") })
@@ -76,9 +77,10 @@ func TestCredentials_Emulator(t *testing.T) {
 
 // TestCredentials_Lapse has tokens that are good for a second.
 func TestCredentials_Lapse(t *testing.T) {
-	p := newProxy(t, harness.FakeGCS(t))
+	s := harness.FakeGCS(t)
+	p := harness.NewGate(t, s.URL)
 	cfg := google(t, p.ServeHTTP)
-	cfg.Bucket = p.upstream.NewBucket(t)
+	cfg.Bucket = s.NewBucket(t)
 	var give atomic.Value
 	give.Store(giveToken(time.Second))
 	cfg.Keyfile = keyfile(t, keyOptions{tokenURL: tokens(t, func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +94,7 @@ func TestCredentials_Lapse(t *testing.T) {
 	}{
 		{"given", giveToken(time.Second), nil},
 		{"refused", refuseToken(time.Now()), fs.ErrPermission},
-		{"not to be had", answer(http.StatusServiceUnavailable, "").serve, drivers.ErrUnavailable},
+		{"not to be had", answer(http.StatusServiceUnavailable, ""), drivers.ErrUnavailable},
 		{"given again", giveToken(time.Second), nil},
 	} {
 		time.Sleep(1100 * time.Millisecond)

@@ -109,17 +109,53 @@ func operations() []operation {
 	}
 }
 
-// faulty returns a driver with the objects of an operation, and the proxy that it speaks to.
-func faulty(t testing.TB, s *harness.GCS) (*gcs.Driver, *proxy) {
+// faulty returns a driver with the objects of an operation, and the gate that it speaks through.
+func faulty(t testing.TB, s *harness.GCS) (*gcs.Driver, *harness.Gate) {
 	t.Helper()
-	p := newProxy(t, s)
+	p := harness.NewGate(t, s.URL)
 	d := open(t, through(t, s, p))
 	for _, key := range []string{"a", "b", "c"} {
 		put(t, d, key, []byte("this is "+key+"\n"))
 	}
-	p.take()
+	p.Requests()
 	return d, p
 }
+
+// through is config for a new bucket of the server behind p.
+func through(t testing.TB, s *harness.GCS, p *harness.Gate) gcs.Config {
+	t.Helper()
+	cfg := config(t, s)
+	cfg.Endpoint = p.URL
+	return cfg
+}
+
+// answer fails with a status, as Google does.
+func answer(code int, message string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		fmt.Fprintf(w, `{"error": {"code": %d, "message": %q}}`, code, message)
+	}
+}
+
+// damage turns over the last bit of what the client sends as an object.
+func damage() harness.Fault {
+	return harness.Fault{
+		On: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/upload/") },
+		Do: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			body, _ := io.ReadAll(r.Body)
+			if i := bytes.Index(body, []byte(damaged)); i >= 0 {
+				body[i] ^= 1
+			}
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			next.ServeHTTP(w, r)
+		},
+	}
+}
+
+// damaged is the text that damage changes.
+const damaged = "this is about to be damaged"
 
 func TestDriver_Requests(t *testing.T) {
 	t.Parallel()
@@ -133,8 +169,8 @@ func TestDriver_Requests(t *testing.T) {
 		if err := op.do(t.Context(), d); err != nil {
 			t.Errorf("%s: %v", op.name, err)
 		}
-		if got := p.take(); len(got) != want[op.name] {
-			t.Errorf("%s: got %d requests, want %d:\n%s", op.name, len(got), want[op.name], strings.Join(got, "\n"))
+		if got := p.Requests(); len(got) != want[op.name] {
+			t.Errorf("%s: got %d requests, want %d: %v", op.name, len(got), want[op.name], got)
 		}
 	}
 }
@@ -142,18 +178,18 @@ func TestDriver_Requests(t *testing.T) {
 func TestDriver_FaultsThatPass(t *testing.T) {
 	t.Parallel()
 	s := harness.FakeGCS(t)
-	for name, f := range map[string]fault{
-		"503":         answer(http.StatusServiceUnavailable, "backendError"),
-		"429":         answer(http.StatusTooManyRequests, "rateLimitExceeded"),
-		"reset":       reset(0),
-		"lost answer": loseAnswer(),
+	for name, f := range map[string]harness.Fault{
+		"503":         harness.Instead(answer(http.StatusServiceUnavailable, "backendError")),
+		"429":         harness.Instead(answer(http.StatusTooManyRequests, "rateLimitExceeded")),
+		"reset":       harness.Reset(0),
+		"lost answer": harness.LoseAnswer(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, op := range operations() {
 				t.Run(op.name, func(t *testing.T) {
 					t.Parallel()
 					d, p := faulty(t, s)
-					p.fail(times(2, f))
+					p.Fail(f.First(2))
 					if err := op.do(t.Context(), d); err != nil {
 						t.Error(err)
 					}
@@ -170,16 +206,16 @@ func TestDriver_FaultsThatStay(t *testing.T) {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			d, p := faulty(t, s)
-			p.fail(answer(http.StatusServiceUnavailable, "backendError"))
+			p.Fail(harness.Instead(answer(http.StatusServiceUnavailable, "backendError")))
 			err := op.do(t.Context(), d)
 			if e, ok := errors.AsType[*drivers.Error](err); !ok || e.Driver != "gcs" || !errors.Is(err, drivers.ErrUnavailable) {
 				t.Errorf("got error %v, want ErrUnavailable of the driver", err)
 			}
 			// Concatenating takes a request for each temporary object, and tries to remove it.
-			if got := p.count(); got < retry.Attempts || got > 2*retry.Attempts {
+			if got := len(p.Requests()); got < retry.Attempts || got > 2*retry.Attempts {
 				t.Errorf("got %d requests, want %d", got, retry.Attempts)
 			}
-			p.fail(fault{})
+			p.Fail(harness.Fault{})
 			wantNothing(t, d, "result")
 			if err := op.do(t.Context(), d); err != nil {
 				t.Errorf("the next try: %v", err)
@@ -187,6 +223,9 @@ func TestDriver_FaultsThatStay(t *testing.T) {
 		})
 	}
 }
+
+// hasPart reports whether a request sends what is more than a few bytes.
+func hasPart(r *http.Request) bool { return r.ContentLength < 0 || r.ContentLength >= 500_000 }
 
 func TestWriter_ResetInThePart(t *testing.T) {
 	t.Parallel()
@@ -206,11 +245,11 @@ func TestWriter_ResetInThePart(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			d, p := faulty(t, s)
-			p.fail(times(tt.n, reset(500_000)))
+			p.Fail(harness.Reset(500_000).For(hasPart).First(tt.n))
 			if err := drivers.Put(t.Context(), d, "result", tt.data); !errors.Is(err, tt.want) {
 				t.Errorf("got error %v, want %v", err, tt.want)
 			}
-			p.fail(fault{})
+			p.Fail(harness.Fault{})
 			if tt.want != nil {
 				wantNothing(t, d, "result")
 				put(t, d, "result", tt.data)
@@ -256,14 +295,11 @@ func TestWriter_Abandoned(t *testing.T) {
 func TestWriter_Stuck(t *testing.T) {
 	d, p := faulty(t, harness.FakeGCS(t))
 	stuck := make(chan struct{}, 10)
-	p.fail(fault{
-		on: func(r *http.Request) bool { return r.ContentLength >= 5<<20 },
-		do: func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
-			stuck <- struct{}{}
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
-		},
-	})
+	p.Fail(harness.Instead(func(_ http.ResponseWriter, r *http.Request) {
+		stuck <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}).For(func(r *http.Request) bool { return r.ContentLength >= 5<<20 }))
 	ctx, cancel := context.WithCancel(t.Context())
 	var start time.Time
 	go func() {
@@ -277,26 +313,26 @@ func TestWriter_Stuck(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it went on for %v", took)
 	}
-	p.fail(fault{})
+	p.Fail(harness.Fault{})
 	wantNothing(t, d, "result")
 }
 
 func TestWriter_Damage(t *testing.T) {
 	d, p := faulty(t, harness.FakeGCS(t))
-	p.fail(damage())
+	p.Fail(damage())
 	if err := drivers.Put(t.Context(), d, "result", []byte(damaged)); err == nil {
 		t.Error("stored what was damaged on the way")
 	}
-	p.fail(fault{})
+	p.Fail(harness.Fault{})
 	wantNothing(t, d, "result")
 
 	// Of an upload in parts, fake-gcs-server does not compare the checksum.
 	large := text(12 << 20)
 	var hashes []string
-	p.fail(fault{on: func(r *http.Request) bool {
+	p.Fail(harness.Instead(nil).For(func(r *http.Request) bool {
 		hashes = append(hashes, r.Header.Get("X-Goog-Hash"))
 		return false
-	}, do: func(http.ResponseWriter, *http.Request, http.Handler) {}})
+	}))
 	put(t, d, "result", large)
 	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(large, crc32.MakeTable(crc32.Castagnoli)))
 	if want := []string{"", "", "", "crc32c=" + base64.StdEncoding.EncodeToString(sum)}; !slices.Equal(hashes, want) {
@@ -319,17 +355,17 @@ func TestCreateNew_LostAnswer(t *testing.T) {
 		}
 		return w.Commit()
 	}
-	p.fail(times(1, loseAnswer()))
+	p.Fail(harness.LoseAnswer().First(1))
 	if err := create([]byte("mine")); err != nil {
 		t.Errorf("the answer was lost: %v", err)
 	}
-	for _, f := range []fault{{}, times(1, answer(http.StatusServiceUnavailable, "")), times(1, loseAnswer())} {
-		p.fail(f)
+	for _, f := range []harness.Fault{{}, harness.Instead(answer(http.StatusServiceUnavailable, "")).First(1), harness.LoseAnswer().First(1)} {
+		p.Fail(f)
 		if err := create([]byte("another's")); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("the second one: got error %v, want ErrExist", err)
 		}
 	}
-	p.fail(fault{})
+	p.Fail(harness.Fault{})
 	wantObject(t, d, "lease", []byte("mine"))
 
 	large := text(12 << 20)
@@ -352,21 +388,21 @@ func TestReader_CutBodies(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		off, n int64
-		fault  fault
+		fault  harness.Fault
 		want   error
 	}{
-		{"at the start", 0, -1, times(2, cutBody(0)), nil},
-		{"midway", 0, -1, times(3, cutBody(1000)), nil},
-		{"midway in the rest", 100_000, -1, times(3, cutBody(1000)), nil},
-		{"midway in a range", 100_000, 500_000, times(3, cutBody(100_000)), nil},
-		{"with progress each time", 0, 30_000, cutBody(1000), nil},
-		{"without progress", 0, -1, cutBody(0), drivers.ErrUnavailable},
+		{"at the start", 0, -1, harness.CutBody(0).First(2), nil},
+		{"midway", 0, -1, harness.CutBody(1000).First(3), nil},
+		{"midway in the rest", 100_000, -1, harness.CutBody(1000).First(3), nil},
+		{"midway in a range", 100_000, 500_000, harness.CutBody(100_000).First(3), nil},
+		{"with progress each time", 0, 30_000, harness.CutBody(1000), nil},
+		{"without progress", 0, -1, harness.CutBody(0), drivers.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			d, p := faulty(t, s)
 			put(t, d, "data", data)
-			p.fail(tt.fault)
+			p.Fail(tt.fault)
 			r, err := d.Open(t.Context(), "data", tt.off, tt.n)
 			if err != nil {
 				t.Fatal(err)
@@ -383,7 +419,7 @@ func TestReader_CutBodies(t *testing.T) {
 			if tt.want == nil && !bytes.Equal(got, want) {
 				t.Errorf("got %d other bytes than the %d stored", len(got), len(want))
 			}
-			if n := p.count(); tt.want != nil && n > retry.Attempts {
+			if n := len(p.Requests()); tt.want != nil && n > retry.Attempts {
 				t.Errorf("got %d requests, want %d", n, retry.Attempts)
 			}
 		})
@@ -399,7 +435,7 @@ func TestReader_Replaced(t *testing.T) {
 	} {
 		old := bytes.Repeat([]byte("old"), 100_000)
 		put(t, d, "data", old)
-		p.fail(times(1, cutBody(1000)))
+		p.Fail(harness.CutBody(1000).First(1))
 		r, err := d.Open(t.Context(), "data", 0, -1)
 		if err != nil {
 			t.Fatal(err)
@@ -422,12 +458,12 @@ func TestDriver_BucketMissing(t *testing.T) {
 	for _, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
 			d, p := faulty(t, s)
-			p.fail(answer(http.StatusNotFound, "The specified bucket does not exist."))
+			p.Fail(harness.Instead(answer(http.StatusNotFound, "The specified bucket does not exist.")))
 			err := op.do(t.Context(), d)
 			if !errors.Is(err, drivers.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got error %v, want ErrUnavailable", err)
 			}
-			p.fail(fault{})
+			p.Fail(harness.Fault{})
 			if err := op.do(t.Context(), d); err != nil {
 				t.Errorf("when it is back: %v", err)
 			}
@@ -441,12 +477,12 @@ func TestDriver_Permission(t *testing.T) {
 	for _, op := range operations() {
 		for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 			d, p := faulty(t, s)
-			p.fail(answer(code, "no, you may not"))
+			p.Fail(harness.Instead(answer(code, "no, you may not")))
 			err := op.do(t.Context(), d)
 			if !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: got error %v, want ErrPermission in one line", op.name, err)
 			}
-			if n := p.count(); n > 2 {
+			if n := len(p.Requests()); n > 2 {
 				t.Errorf("%s: asked %d times", op.name, n)
 			}
 		}

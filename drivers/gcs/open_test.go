@@ -127,7 +127,7 @@ func refuseToken(date time.Time) http.HandlerFunc {
 func refuse(next http.Handler, method, query string, code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == method && strings.Contains(r.URL.RawQuery, query) {
-			answer(code, "caller does not have access").do(w, r, nil)
+			answer(code, "caller does not have access")(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -135,30 +135,31 @@ func refuse(next http.Handler, method, query string, code int) http.HandlerFunc 
 }
 
 func TestOpen_Refused(t *testing.T) {
-	p := newProxy(t, harness.FakeGCS(t))
-	p.fail(fault{})
+	s := harness.FakeGCS(t)
+	p := harness.NewGate(t, s.URL)
+	p.Fail(harness.Fault{})
 	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+token {
 			t.Errorf("%s %s: got credentials %q", r.Method, r.URL, r.Header.Get("Authorization"))
 		}
-		p.next.ServeHTTP(w, r)
+		p.Behind.ServeHTTP(w, r)
 	})
-	bucket := p.upstream.NewBucket(t)
+	bucket := s.NewBucket(t)
 	for _, tt := range []struct {
 		name    string
 		handler http.HandlerFunc
 		want    []string
 	}{
-		{"the credentials", answer(http.StatusUnauthorized, "Invalid Credentials").serve,
+		{"the credentials", answer(http.StatusUnauthorized, "Invalid Credentials"),
 			[]string{"gcs_keyfile", "Invalid Credentials"}},
 		{"list", refuse(ok, http.MethodGet, "prefix=", http.StatusForbidden), []string{"gcs_keyfile", "may not list"}},
 		{"write", refuse(ok, http.MethodPost, "", http.StatusForbidden), []string{"gcs_keyfile", "may not write"}},
 		{"read", refuse(ok, http.MethodGet, "alt=media", http.StatusForbidden), []string{"gcs_keyfile", "may not read"}},
 		{"delete", refuse(ok, http.MethodDelete, "", http.StatusForbidden), []string{"gcs_keyfile", "may not delete"}},
-		{"a name", answer(http.StatusBadRequest, "Invalid bucket name").serve, []string{"gcs_bucket", "Invalid bucket name"}},
-		{"no such bucket", answer(http.StatusNotFound, "The specified bucket does not exist.").serve,
+		{"a name", answer(http.StatusBadRequest, "Invalid bucket name"), []string{"gcs_bucket", "Invalid bucket name"}},
+		{"no such bucket", answer(http.StatusNotFound, "The specified bucket does not exist."),
 			[]string{"gcs_bucket", bucket}},
-		{"trouble", answer(http.StatusServiceUnavailable, "backendError").serve, []string{"gcs_endpoint", "503"}},
+		{"trouble", answer(http.StatusServiceUnavailable, "backendError"), []string{"gcs_endpoint", "503"}},
 		{"no storage", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>Hello!\n") },
 			[]string{"gcs_endpoint", "no Google Cloud Storage"}},
 		{"elsewhere", func(w http.ResponseWriter, r *http.Request) {
@@ -197,7 +198,7 @@ func TestOpen_Token(t *testing.T) {
 		{"refused", tokens(t, refuseToken(time.Now())), []string{"gcs_keyfile", "Invalid JWT Signature"}},
 		{"refused for the clock", tokens(t, refuseToken(time.Now().Add(-time.Hour))), []string{"gcs_keyfile", "clock is 1h0m"}},
 		{"unreachable", "http://" + closedPort(t), []string{"gcs_keyfile", "connection refused"}},
-		{"trouble", tokens(t, answer(http.StatusServiceUnavailable, "").serve), []string{"gcs_keyfile", "503"}},
+		{"trouble", tokens(t, answer(http.StatusServiceUnavailable, "")), []string{"gcs_keyfile", "503"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

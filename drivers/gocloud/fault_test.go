@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ func wantKeys(t *testing.T, d drivers.Driver, want ...string) {
 }
 
 func testRequests(t *testing.T, s *harness.Azure) {
-	p := newProxy(t, s.URL)
+	p := harness.NewGate(t, s.URL)
 	cfg := config(t, s)
 	cfg.Endpoint = p.URL
 	d := openAzure(t, cfg)
@@ -113,13 +114,39 @@ func testRequests(t *testing.T, s *harness.Azure) {
 		}, nil},
 		{"list", func(context.Context) error { wantKeys(t, d, "a", "dst", "srcs/1", "srcs/2", "srcs/3"); return nil }, []string{"GET list"}},
 	} {
-		p.taken()
+		p.Requests()
 		if err := tt.do(t.Context()); err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
-		if got := p.taken(); !slices.Equal(got, tt.want) {
+		if got := briefs(p.Requests()); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got requests %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// briefs are requests as the tests write them: methods with what tells them apart.
+func briefs(requests []*http.Request) (all []string) {
+	for _, r := range requests {
+		brief := r.Method
+		if comp := r.URL.Query().Get("comp"); comp != "" {
+			brief += " " + comp
+		}
+		if r.Header.Get("x-ms-copy-source") != "" {
+			brief += " from"
+		}
+		all = append(all, brief)
+	}
+	return all
+}
+
+// answer reads a request and answers with an error as Azure says it.
+func answer(status int, code string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("x-ms-error-code", code)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>\nin several\nlines</Message></Error>", code)
 	}
 }
 
@@ -144,12 +171,12 @@ func verbs(d *gocloud.Driver, key string, data []byte) map[string]func(ctx conte
 
 // What passes is not noticed, and what stays is said within seconds; then all is as before.
 func testBursts(t *testing.T, s *harness.Azure) {
-	for name, fault := range map[string]fault{
-		"500":   func(_ int, w http.ResponseWriter, r *http.Request) bool { return answer(w, r, 500, "InternalError") },
-		"503":   func(_ int, w http.ResponseWriter, r *http.Request) bool { return answer(w, r, 503, "ServerBusy") },
-		"early": func(_ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true },
-		"reset": func(_ int, w http.ResponseWriter, r *http.Request) bool { return reset(w, r, 0) },
-		"half":  func(_ int, w http.ResponseWriter, r *http.Request) bool { return reset(w, r, 3*mib) },
+	for name, fault := range map[string]harness.Fault{
+		"500":   harness.Instead(answer(500, "InternalError")),
+		"503":   harness.Instead(answer(503, "ServerBusy")),
+		"early": harness.Instead(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }),
+		"reset": harness.Reset(0),
+		"half":  harness.Reset(3 * mib),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,8 +185,8 @@ func testBursts(t *testing.T, s *harness.Azure) {
 	}
 }
 
-func testBurst(t *testing.T, s *harness.Azure, f fault) {
-	p := newProxy(t, s.URL)
+func testBurst(t *testing.T, s *harness.Azure, f harness.Fault) {
+	p := harness.NewGate(t, s.URL)
 	cfg := config(t, s)
 	cfg.Endpoint, cfg.PartSize = p.URL, 5*mib
 	d := openAzure(t, cfg)
@@ -168,11 +195,11 @@ func testBurst(t *testing.T, s *harness.Azure, f fault) {
 		t.Fatal(err)
 	}
 	for verb, do := range verbs(d, "object", data) {
-		p.set(func(n int, w http.ResponseWriter, r *http.Request) bool { return n < 3 && f(n, w, r) })
+		p.Fail(f.First(3))
 		if err := do(t.Context()); err != nil {
 			t.Errorf("%s in a burst that passes: %v", verb, err)
 		}
-		p.set(f)
+		p.Fail(f)
 		start := time.Now()
 		err := do(t.Context())
 		if !errors.Is(err, drivers.ErrUnavailable) || strings.Contains(err.Error(), "\n") {
@@ -181,7 +208,7 @@ func testBurst(t *testing.T, s *harness.Azure, f fault) {
 		if took := time.Since(start); took > 15*time.Second {
 			t.Errorf("%s in a burst that stays: said after %v", verb, took)
 		}
-		p.set(nil)
+		p.Fail(harness.Fault{})
 		if err := do(t.Context()); err != nil {
 			t.Errorf("%s afterwards: %v", verb, err)
 		}
@@ -193,7 +220,7 @@ func testBurst(t *testing.T, s *harness.Azure, f fault) {
 // The n-th request of an upload is refused, for all n: the upload fails, leaves nothing that can be seen, and may be
 // done again.
 func testRefusedUploads(t *testing.T, s *harness.Azure) {
-	p := newProxy(t, s.URL)
+	p := harness.NewGate(t, s.URL)
 	cfg := config(t, s)
 	cfg.Endpoint, cfg.PartSize = p.URL, 5*mib
 	testRefusals(t, p, openAzure(t, cfg), 12*mib)
@@ -201,14 +228,14 @@ func testRefusedUploads(t *testing.T, s *harness.Azure) {
 
 func TestRefusedStreams(t *testing.T) {
 	s := harness.MinIO(t)
-	p := newProxy(t, s.URL)
+	p := harness.NewGate(t, s.URL)
 	t.Setenv("AWS_ACCESS_KEY_ID", s.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s.SecretKey)
 	d := openURL(t, gocloud.URLConfig{URL: s3URL(s.NewBucket(t), p.URL, s.Region)})
 	testRefusals(t, p, d, 20*mib)
 }
 
-func testRefusals(t *testing.T, p *proxy, d *gocloud.Driver, large int) {
+func testRefusals(t *testing.T, p *harness.Gate, d *gocloud.Driver, large int) {
 	for _, size := range []int{0, mib, large} {
 		data := random(2, size)
 		for _, status := range []int{400, 403, 412} {
@@ -217,18 +244,17 @@ func testRefusals(t *testing.T, p *proxy, d *gocloud.Driver, large int) {
 	}
 }
 
-func testRefused(t *testing.T, p *proxy, d *gocloud.Driver, data []byte, status int) {
+func testRefused(t *testing.T, p *harness.Gate, d *gocloud.Driver, data []byte, status int) {
 	for n := 0; ; n++ {
-		refused := false
-		p.set(func(i int, w http.ResponseWriter, r *http.Request) bool {
-			if i != n || r.Method == http.MethodDelete { // an upload that is aborted
-				return false
-			}
+		refused, asked := false, new(atomic.Int32)
+		p.Fail(harness.Instead(func(w http.ResponseWriter, r *http.Request) {
 			refused = true
-			return answer(w, r, status, "Refused")
-		})
+			answer(status, "Refused")(w, r)
+		}).For(func(r *http.Request) bool {
+			return int(asked.Add(1)) == n+1 && r.Method != http.MethodDelete // an upload that is aborted
+		}))
 		err := put(t.Context(), d, "a/b", data)
-		p.set(nil)
+		p.Fail(harness.Fault{})
 		if !refused {
 			if err != nil {
 				t.Fatal(err)
@@ -254,7 +280,7 @@ func testRefused(t *testing.T, p *proxy, d *gocloud.Driver, data []byte, status 
 
 // Bodies that break are read on, as long as they are of the same object.
 func testHalfReads(t *testing.T, s *harness.Azure) {
-	p := newProxy(t, s.URL)
+	p := harness.NewGate(t, s.URL)
 	cfg := config(t, s)
 	direct := openAzure(t, cfg)
 	cfg.Endpoint = p.URL
@@ -263,29 +289,31 @@ func testHalfReads(t *testing.T, s *harness.Azure) {
 	if err := put(t.Context(), d, "a", data); err != nil {
 		t.Fatal(err)
 	}
-	p.set(func(n int, w http.ResponseWriter, r *http.Request) bool { return n < 12 && half(s.URL, w, r) })
+	p.Fail(harness.CutBody(100_000).First(12))
 	wantBytes(t, d, "a", data)
-	if got := len(p.taken()); got != 13 {
+	if got := len(p.Requests()); got != 13 {
 		t.Errorf("got %d requests, want 13", got)
 	}
-	p.set(func(n int, w http.ResponseWriter, r *http.Request) bool {
-		if n > 0 {
-			return false
-		}
+	cut := harness.CutBody(mib)
+	p.Fail(harness.Fault{Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 		defer func() {
 			if err := put(context.Background(), direct, "a", random(4, 3*mib)); err != nil {
 				t.Error(err)
 			}
 		}()
-		return half(s.URL, w, r)
-	})
+		cut.Do(w, r, server)
+	}}.First(1))
 	got, err := get(t.Context(), d, "a")
 	if err == nil || !bytes.Equal(got, data[:len(got)]) {
 		t.Errorf("the object was replaced while it was read: got %d bytes and error %v", len(got), err)
 	}
-	p.set(func(n int, w http.ResponseWriter, r *http.Request) bool {
-		return n == 0 && half(s.URL, w, r) || reset(w, r, 0)
-	})
+	var asked atomic.Int32
+	p.Fail(harness.Fault{Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		if asked.Add(1) == 1 {
+			cut.Do(w, r, server)
+		}
+		harness.Reset(0).Do(w, r, server)
+	}})
 	if _, err = get(t.Context(), d, "a"); !errors.Is(err, drivers.ErrUnavailable) {
 		t.Errorf("the server went away in the middle: got error %v, want %v", err, drivers.ErrUnavailable)
 	}

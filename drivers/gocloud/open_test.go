@@ -42,11 +42,11 @@ func wantProblem(t *testing.T, err error, secrets []string, words ...string) {
 
 func TestOpenAzure_Errors(t *testing.T) {
 	s := harness.Azurite(t)
-	skewed := newProxy(t, s.URL)
-	skewed.set(func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	skewed := harness.NewGate(t, s.URL)
+	skewed.Fail(harness.Instead(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
-		return answer(w, r, http.StatusForbidden, "AuthenticationFailed")
-	})
+		answer(http.StatusForbidden, "AuthenticationFailed")(w, r)
+	}))
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())

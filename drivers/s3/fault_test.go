@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,54 +31,30 @@ import (
 type rig struct {
 	*s3.Driver
 	server *harness.S3
+	gate   *harness.Gate
 	bucket string
-
-	mu      sync.Mutex
-	instead func(w http.ResponseWriter, r *http.Request) bool // guarded by mu
-	seen    atomic.Int32                                      // requests
 }
 
 func newRig(t *testing.T, server *harness.S3) *rig {
 	t.Helper()
-	r := &rig{server: server, bucket: server.NewBucket(t)}
+	r := &rig{server: server, gate: harness.NewGate(t, server.URL), bucket: server.NewBucket(t)}
 	cfg := configFor(server, r.bucket)
-	cfg.PartSize = 5 * mib
-	cfg.Endpoint = newGate(t, server, func(w http.ResponseWriter, req *http.Request) bool {
-		r.seen.Add(1)
-		r.mu.Lock()
-		instead := r.instead
-		r.mu.Unlock()
-		return instead != nil && instead(w, req)
-	}).URL
+	cfg.PartSize, cfg.Endpoint = 5*mib, r.gate.URL
 	r.Driver = open(t, cfg)
 	return r
 }
 
-// with has instead answer while do runs, and returns how many requests there were.
-func (r *rig) with(instead func(w http.ResponseWriter, r *http.Request) bool, do func()) int {
-	r.set(instead)
-	defer r.set(nil)
-	before := r.seen.Load()
+// with has requests fail while do runs, and returns how many there were.
+func (r *rig) with(f harness.Fault, do func()) int {
+	r.gate.Fail(f)
+	defer r.gate.Fail(harness.Fault{})
 	do()
-	return int(r.seen.Load() - before)
+	return len(r.gate.Requests())
 }
 
-func (r *rig) set(instead func(w http.ResponseWriter, r *http.Request) bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.instead = instead
-}
-
-// first is an instead for the first n requests that match.
-func first(n int32, match func(*http.Request) bool, do http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
-	var count atomic.Int32
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		if !match(r) || count.Add(1) > n {
-			return false
-		}
-		do(w, r)
-		return true
-	}
+// first is f for the first n requests that match.
+func first(n int, match func(*http.Request) bool, f harness.Fault) harness.Fault {
+	return f.For(match).First(n)
 }
 
 const always = 1 << 30
@@ -96,55 +73,34 @@ func completion(r *http.Request) bool {
 	return r.Method == http.MethodPost && r.URL.Query().Has("uploadId")
 }
 
-func answering(status int, code string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, code) }
-}
-
-// reset ends the connection after it has read n bytes of the body.
-func reset(n int64) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.CopyN(io.Discard, r.Body, n)
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			panic(err)
-		}
-		_ = conn.(*net.TCPConn).SetLinger(0)
-		conn.Close()
-	}
+func answering(status int, code string) harness.Fault {
+	return harness.Instead(func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, code) })
 }
 
 // lost has the server do what is asked, and ends the connection before the answer.
-func (r *rig) lost(t *testing.T) http.HandlerFunc {
-	to := (&gate{}).handler(t, r.server)
-	return func(w http.ResponseWriter, req *http.Request) {
+func lost(t *testing.T) harness.Fault {
+	return harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
 		answer := httptest.NewRecorder()
-		to.ServeHTTP(answer, req)
+		server.ServeHTTP(answer, req)
 		if answer.Code >= 300 {
 			t.Errorf("%s %s: got %d, want it done", req.Method, req.URL, answer.Code)
 		}
-		reset(0)(w, req)
-	}
+		harness.Reset(0).Do(w, req, server)
+	}}
 }
 
-// halfway has the server answer, and ends the connection after n bytes of the body.
-func (r *rig) halfway(t *testing.T, n int, orderly bool) http.HandlerFunc {
-	to := (&gate{}).handler(t, r.server)
-	return func(w http.ResponseWriter, req *http.Request) {
+// halfway is CutBody, but the connection is reset.
+func halfway(n int) harness.Fault {
+	return harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
 		answer := httptest.NewRecorder()
-		to.ServeHTTP(answer, req)
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
-		w.Header().Set("Content-Length", strconv.Itoa(answer.Body.Len()))
+		server.ServeHTTP(answer, req)
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes()[:min(n, answer.Body.Len())])
 		_ = http.NewResponseController(w).Flush()
-		if orderly {
-			panic(http.ErrAbortHandler)
-		}
 		time.Sleep(10 * time.Millisecond) // for the bytes to arrive first
-		reset(0)(w, req)
-	}
+		harness.Reset(0).Do(w, req, server)
+	}}
 }
 
 // wantClean checks that nothing is left of uploads, and that key holds want, or nothing if that is nil.
@@ -217,12 +173,12 @@ func TestDriver_Bursts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, fail := range map[string]http.HandlerFunc{
+	for name, fail := range map[string]harness.Fault{
 		"500":             answering(http.StatusInternalServerError, "InternalError"),
 		"503":             answering(http.StatusServiceUnavailable, "SlowDown"),
 		"400 that passes": answering(http.StatusBadRequest, "RequestTimeout"),
-		"reset":           reset(0),
-		"a page":          func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>busy</h1>", http.StatusBadGateway) },
+		"reset":           harness.Reset(0),
+		"a page":          harness.Instead(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>busy</h1>", http.StatusBadGateway) }),
 	} {
 		match := any
 		if name == "400 that passes" { // whose name comes in the body
@@ -249,7 +205,7 @@ func TestDriver_Bursts(t *testing.T) {
 }
 
 // testOutage has all verbs meet the same failure until they give up, at the same time.
-func testOutage(t *testing.T, r *rig, name string, fail http.HandlerFunc) {
+func testOutage(t *testing.T, r *rig, name string, fail harness.Fault) {
 	t.Helper()
 	var wg sync.WaitGroup
 	n := r.with(first(always, any, fail), func() {
@@ -285,22 +241,22 @@ func TestDriver_EachRequest(t *testing.T) {
 	denied := answering(http.StatusForbidden, "AccessDenied")
 	passing := answering(http.StatusServiceUnavailable, "SlowDown")
 	for name, tt := range map[string]struct {
-		times int32
-		do    http.HandlerFunc
+		times int
+		do    harness.Fault
 		works bool
 	}{
 		"denied":              {always, denied, false},
 		"busy":                {1, passing, true},
-		"reset":               {1, reset(0), true},
-		"reset in the middle": {1, reset(3 * mib), true},
+		"reset":               {1, harness.Reset(0), true},
+		"reset in the middle": {1, harness.Reset(3 * mib), true},
 		"no such upload":      {always, answering(http.StatusNotFound, "NoSuchUpload"), false},
-		"the answer is lost":  {1, r.lost(t), true},
-		"the answer is an error": {1, func(w http.ResponseWriter, req *http.Request) {
+		"the answer is lost":  {1, lost(t), true},
+		"the answer is an error": {1, harness.Instead(func(w http.ResponseWriter, req *http.Request) {
 			_, _ = io.Copy(io.Discard, req.Body)
 			refuse(w, 200, "InternalError")
-		}, true},
-		"the answer is not of S3":  {always, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, false},
-		"the answer ends too soon": {1, r.halfway(t, 30, true), true},
+		}), true},
+		"the answer is not of S3":  {always, harness.Instead(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }), false},
+		"the answer ends too soon": {1, harness.CutBody(30), true},
 	} {
 		for n, match := range []func(*http.Request) bool{query("uploads"), query("partNumber"), completion} {
 			t.Run(fmt.Sprint(name, "/", n), func(t *testing.T) {
@@ -357,19 +313,19 @@ func TestDriver_LostCompletion(t *testing.T) {
 		})
 		r.wantClean(t, "key", before)
 		var tries atomic.Int32
-		r.with(first(always, completion, func(w http.ResponseWriter, req *http.Request) {
+		r.with(first(always, completion, harness.Instead(func(w http.ResponseWriter, req *http.Request) {
 			if tries.Add(1) == 1 {
-				reset(0)(w, req)
+				harness.Reset(0).Do(w, req, nil)
 				return
 			}
 			refuse(w, http.StatusNotFound, "NoSuchUpload")
-		}), func() {
+		})), func() {
 			if err := drivers.Put(t.Context(), r.Driver, "key", data); err == nil {
 				t.Errorf("%s before: an upload that never was completed looks as if it were", name)
 			}
 		})
 		r.wantClean(t, "key", before)
-		r.with(first(1, completion, r.lost(t)), func() {
+		r.with(first(1, completion, lost(t)), func() {
 			if err := drivers.Put(t.Context(), r.Driver, "key", data); err != nil {
 				t.Errorf("%s before: %v", name, err)
 			}
@@ -394,7 +350,7 @@ func TestDriver_EarlyAnswer(t *testing.T) {
 	large := func(req *http.Request) bool { return req.ContentLength == int64(len(data)) }
 	cfg := configFor(server, server.NewBucket(t))
 	cfg.PartSize = 64 * mib
-	cfg.Endpoint = newGate(t, server, first(1, large, func(w http.ResponseWriter, req *http.Request) {
+	cfg.Endpoint = newGate(t, server, first(1, large, harness.Instead(func(w http.ResponseWriter, req *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -404,7 +360,7 @@ func TestDriver_EarlyAnswer(t *testing.T) {
 		answer := "<Error><Code>SlowDown</Code></Error>"
 		fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
 		stuck <- conn
-	})).URL
+	}))).URL
 	d := open(t, cfg)
 	done := make(chan error, 1)
 	go func() { done <- drivers.Put(t.Context(), d, "key", data) }()
@@ -425,12 +381,12 @@ func TestDriver_LostCreateNew(t *testing.T) {
 	for _, size := range []int{10, 6 * mib} {
 		data := string(random(size))
 		match := func(req *http.Request) bool { return req.Header.Get("If-None-Match") == "*" }
-		r.with(first(1, match, r.lost(t)), func() {
+		r.with(first(1, match, lost(t)), func() {
 			if err := createNew(t, r.Driver, "lease", data); err != nil {
 				t.Errorf("%d bytes: %v", size, err)
 			}
 		})
-		r.with(first(1, match, reset(0)), func() {
+		r.with(first(1, match, harness.Reset(0)), func() {
 			if err := createNew(t, r.Driver, "lease", data[:size-1]+"?"); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("%d bytes, of another: got error %v", size, err)
 			}
@@ -449,12 +405,12 @@ func TestDriver_LostCreateNew(t *testing.T) {
 func TestDriver_NoCreateNew(t *testing.T) {
 	server := harness.MinIO(t)
 	bucket := server.NewBucket(t)
-	for name, instead := range map[string]http.HandlerFunc{
+	for name, instead := range map[string]harness.Fault{
 		"refuses": answering(http.StatusNotImplemented, "NotImplemented"),
-		"ignores": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) },
+		"ignores": harness.Instead(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
 	} {
 		cfg := configFor(server, bucket)
-		cfg.Endpoint = newGate(t, server, first(always, func(r *http.Request) bool { return r.Header.Get("If-None-Match") != "" }, instead)).URL
+		cfg.Endpoint = newGate(t, server, instead.For(func(r *http.Request) bool { return r.Header.Get("If-None-Match") != "" })).URL
 		d := open(t, cfg)
 		if _, err := d.CreateNew(t.Context(), "a"); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: got error %v, want that it is not supported", name, err)
@@ -476,8 +432,8 @@ func TestDriver_BrokenReads(t *testing.T) {
 		defer rc.Close()
 		return io.ReadAll(rc)
 	}
-	for name, fail := range map[string]http.HandlerFunc{
-		"ends": r.halfway(t, 1*mib, true), "reset": r.halfway(t, 1*mib, false), "ends before the first byte": r.halfway(t, 0, true),
+	for name, fail := range map[string]harness.Fault{
+		"ends": harness.CutBody(1 * mib), "reset": halfway(1 * mib), "ends before the first byte": harness.CutBody(0),
 	} {
 		for _, tt := range []struct{ off, n, end int64 }{{0, -1, 3 * mib}, {100, -1, 3 * mib}, {100, 2 * mib, 2*mib + 100}, {0, 9 * mib, 3 * mib}} {
 			n := r.with(first(1, method(http.MethodGet), fail), func() {
@@ -491,7 +447,7 @@ func TestDriver_BrokenReads(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	r.with(first(always, method(http.MethodGet), r.halfway(t, 0, true)), func() {
+	r.with(first(always, method(http.MethodGet), harness.CutBody(0)), func() {
 		if got, err := read(0, -1); !errors.Is(err, drivers.ErrUnavailable) || len(got) != 0 {
 			t.Errorf("a body that never comes: got %d bytes, %v", len(got), err)
 		}
@@ -499,21 +455,15 @@ func TestDriver_BrokenReads(t *testing.T) {
 	if took := time.Since(start); took > 6*time.Second {
 		t.Errorf("a body that never comes took %v", took)
 	}
-	var once sync.Once
-	r.with(func(w http.ResponseWriter, req *http.Request) bool {
-		broken := false
-		once.Do(func() {
-			broken = true
-			defer func() {
-				_, err := r.server.Eye(t).PutObject(t.Context(), r.bucket, "registry/key", bytes.NewReader(data[1:]), 3*mib-1, minio.PutObjectOptions{})
-				if err != nil {
-					t.Error(err)
-				}
-			}()
-			r.halfway(t, 1*mib, true)(w, req)
-		})
-		return broken
-	}, func() {
+	r.with(harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
+		defer func() {
+			_, err := r.server.Eye(t).PutObject(t.Context(), r.bucket, "registry/key", bytes.NewReader(data[1:]), 3*mib-1, minio.PutObjectOptions{})
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		harness.CutBody(1*mib).Do(w, req, server)
+	}}.First(1), func() {
 		got, err := read(0, -1)
 		if err == nil || !strings.Contains(err.Error(), "replaced") || !bytes.Equal(got, data[:len(got)]) {
 			t.Errorf("an object that is replaced: got %d bytes, %v, want an error", len(got), err)
@@ -587,10 +537,10 @@ func TestDriver_NoBatches(t *testing.T) {
 		}
 	}
 	fill()
-	r.with(first(1, query("delete"), func(w http.ResponseWriter, _ *http.Request) {
+	r.with(first(1, query("delete"), harness.Instead(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><DeleteResult><Error><Key>registry/a</Key><Code>InternalError</Code></Error>`+
 			`<Error><Key>registry/b</Key><Code>SlowDown</Code></Error><Error><Key>registry/c</Key><Code>InternalError</Code></Error></DeleteResult>`)
-	}), func() {
+	})), func() {
 		if err := r.DeleteAll(t.Context(), "a", "b", "c"); err != nil {
 			t.Error(err)
 		}
@@ -598,14 +548,10 @@ func TestDriver_NoBatches(t *testing.T) {
 	empty("a batch that failed in part")
 	fill()
 	var asked atomic.Int32
-	n := r.with(func(w http.ResponseWriter, req *http.Request) bool {
-		if !req.URL.Query().Has("delete") {
-			return false
-		}
+	n := r.with(harness.Instead(func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
 		refuse(w, http.StatusNotImplemented, "NotImplemented")
-		return true
-	}, func() {
+	}).For(query("delete")), func() {
 		for range 2 {
 			if err := drivers.DeleteAll(t.Context(), r.Driver, "a", "b", "c"); err != nil {
 				t.Error(err)
@@ -624,14 +570,14 @@ func TestDriver_ComposeUnsupported(t *testing.T) {
 	data := random(23 * mib)
 	put(t, r, "a", string(data[:11*mib]))
 	put(t, r, "b", string(data[11*mib:]))
-	for name, instead := range map[string]func(http.ResponseWriter, *http.Request) bool{
+	for name, instead := range map[string]harness.Fault{
 		"parts that are not equal": first(1, completion, answering(http.StatusBadRequest, "InvalidPart")),
 		"no copies of parts": first(always, func(req *http.Request) bool { return req.Header.Get("X-Amz-Copy-Source") != "" },
 			answering(http.StatusNotImplemented, "NotImplemented")),
 		"no copies of parts, in other words": first(always, func(req *http.Request) bool { return req.Header.Get("X-Amz-Copy-Source") != "" },
 			answering(http.StatusLengthRequired, "MissingContentLength")),
 		"copies of parts without a result": first(always, func(req *http.Request) bool { return req.Header.Get("X-Amz-Copy-Source") != "" },
-			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
+			harness.Instead(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })),
 	} {
 		r.with(instead, func() {
 			if err := r.Compose(t.Context(), "dst", "a", "b"); !errors.Is(err, errors.ErrUnsupported) {
@@ -670,7 +616,7 @@ func TestDriver_ComposeTooLarge(t *testing.T) {
 	const size = 6 << 30
 	var mu sync.Mutex
 	ranges := map[string]string{} // by part
-	r.with(func(w http.ResponseWriter, req *http.Request) bool {
+	r.with(harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
 		switch {
 		case req.Method == http.MethodHead:
 			w.Header().Set("Content-Length", strconv.Itoa(size))
@@ -684,10 +630,9 @@ func TestDriver_ComposeTooLarge(t *testing.T) {
 		case completion(req):
 			io.WriteString(w, `<CompleteMultipartUploadResult></CompleteMultipartUploadResult>`)
 		default:
-			return false
+			server.ServeHTTP(w, req)
 		}
-		return true
-	}, func() {
+	}}, func() {
 		if err := r.Compose(t.Context(), "dst3", "a"); err != nil {
 			t.Error(err)
 		}
@@ -709,14 +654,14 @@ func TestDriver_ComposeLarge(t *testing.T) {
 	put(t, r, "a", string(data))
 	var mu sync.Mutex
 	copies := 0
-	count := func(_ http.ResponseWriter, req *http.Request) bool {
+	count := harness.Instead(nil).For(func(req *http.Request) bool {
 		if req.Header.Get("X-Amz-Copy-Source") != "" {
 			mu.Lock()
 			copies++
 			mu.Unlock()
 		}
 		return false
-	}
+	})
 	r.with(count, func() {
 		if err := r.Compose(t.Context(), "dst", "a"); err != nil {
 			t.Error(err)

@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -23,40 +21,12 @@ import (
 	"github.com/parfait-registry/parfait/integration/harness"
 )
 
-// A gate is a proxy before a server, which may answer in its place.
-type gate struct {
-	*httptest.Server
-	// instead answers a request and returns true, or has the server do it. nil is never. It is set before requests come.
-	instead func(w http.ResponseWriter, r *http.Request) bool
-}
-
-func newGate(t testing.TB, server *harness.S3, instead func(w http.ResponseWriter, r *http.Request) bool) *gate {
+// newGate is a gate with a fault from the start.
+func newGate(t testing.TB, server *harness.S3, f harness.Fault) *harness.Gate {
 	t.Helper()
-	g := &gate{instead: instead}
-	g.Server = httptest.NewServer(g.handler(t, server))
-	t.Cleanup(g.Close)
+	g := harness.NewGate(t, server.URL)
+	g.Fail(f)
 	return g
-}
-
-func (g *gate) handler(t testing.TB, server *harness.S3) http.Handler {
-	t.Helper()
-	target, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.SetURL(target)
-			pr.Out.Host = pr.In.Host // which is signed
-			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
-		},
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.instead == nil || !g.instead(w, r) {
-			proxy.ServeHTTP(w, r)
-		}
-	})
 }
 
 // refuse answers as S3 does when something is wrong.
@@ -65,17 +35,6 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	w.WriteHeader(status)
 	io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>`+code+`</Code><Message>about `+code+
 		`</Message><RequestId>4442587FB7D0A2F9</RequestId><HostId>host</HostId></Error>`)
-}
-
-// refusing is an instead that refuses what a method asks for.
-func refusing(method string, status int, code string) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method != method {
-			return false
-		}
-		refuse(w, status, code)
-		return true
-	}
 }
 
 // silent is the address of a listener that never answers.
@@ -92,26 +51,24 @@ func silent(t *testing.T) string {
 func TestOpen_Errors(t *testing.T) {
 	server := harness.MinIO(t)
 	bucket := server.NewBucket(t)
-	secure := httptest.NewUnstartedServer(newGate(t, server, nil).handler(t, server))
+	secure := httptest.NewUnstartedServer(harness.NewGate(t, server.URL).Behind)
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	page := httptest.NewServer(http.FileServer(http.Dir(t.TempDir())))
 	t.Cleanup(page.Close)
-	behind := func(method string, status int, code string) func(*s3.Config) {
-		url := newGate(t, server, refusing(method, status, code)).URL
+	behind := func(verb string, status int, code string) func(*s3.Config) {
+		url := newGate(t, server, first(always, method(verb), answering(status, code))).URL
 		return func(c *s3.Config) { c.Endpoint = url }
 	}
-	skewed := newGate(t, server, func(w http.ResponseWriter, _ *http.Request) bool {
+	skewed := newGate(t, server, harness.Instead(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Date", time.Now().Add(-20*time.Minute).UTC().Format(http.TimeFormat))
 		refuse(w, http.StatusForbidden, "RequestTimeTooSkewed")
-		return true
-	})
-	moved := newGate(t, server, func(w http.ResponseWriter, _ *http.Request) bool {
+	}))
+	moved := newGate(t, server, harness.Instead(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Amz-Bucket-Region", "ap-south-1")
 		refuse(w, http.StatusMovedPermanently, "PermanentRedirect")
-		return true
-	})
+	}))
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -204,16 +161,15 @@ func TestOpen_FindsRegion(t *testing.T) {
 	put(t, open(t, cfg), "a", "us-east-1 is the first guess")
 
 	var wrong atomic.Int32
-	cfg.Endpoint = newGate(t, server, func(w http.ResponseWriter, r *http.Request) bool {
+	cfg.Endpoint = newGate(t, server, harness.Instead(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Authorization"), "/eu-north-1/s3/") {
 			w.WriteHeader(http.StatusTeapot)
-			return true
+			return
 		}
 		wrong.Add(1)
 		w.Header().Set("X-Amz-Bucket-Region", "eu-north-1")
 		refuse(w, http.StatusBadRequest, "AuthorizationHeaderMalformed")
-		return true
-	}).URL
+	})).URL
 	_, err := s3.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "teapot") || wrong.Load() != 1 {
 		t.Errorf("got error %v after %d requests in the wrong region, want one there and then one in the right one", err, wrong.Load())
@@ -262,7 +218,7 @@ func TestOpen_Encrypt(t *testing.T) {
 	bucket := server.NewBucket(t)
 	var mu sync.Mutex
 	var asked []string // by method and what it asks to encrypt with
-	encrypting := newGate(t, server, func(w http.ResponseWriter, r *http.Request) bool {
+	encrypting := newGate(t, server, harness.Fault{Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
 		if (r.Method == http.MethodPut || r.Method == http.MethodPost) && !r.URL.Query().Has("uploadId") {
 			mu.Lock()
 			asked = append(asked, r.Method+" "+r.Header.Get("X-Amz-Server-Side-Encryption")+r.Header.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"))
@@ -271,8 +227,8 @@ func TestOpen_Encrypt(t *testing.T) {
 		if kind := r.Header.Get("X-Amz-Server-Side-Encryption"); kind != "" {
 			w.Header().Set("X-Amz-Server-Side-Encryption", kind)
 		}
-		return false
-	})
+		server.ServeHTTP(w, r)
+	}})
 	write := func(cfg s3.Config) (log string, err error) {
 		asked = nil
 		logger, out := logged(slog.LevelInfo)
