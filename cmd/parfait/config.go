@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
@@ -23,7 +24,8 @@ status is 2 if one cannot be served.
 
 Without a file that is the built-in one. It has flavors of back ends that are
 gone, so that who chooses one is told what to use instead: they are noted, and
-are an error only if they are chosen.`,
+are an error only if they are chosen. With an empty SETTINGS_FLAVOR the file is
+read as one configuration without flavors.`,
 			Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return checkConfig(cmd, o) },
 		},
@@ -42,6 +44,18 @@ func checkConfig(cmd *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
+	out := cmd.OutOrStdout()
+	if o.flat() {
+		flavor, err := file.Flat()
+		if err != nil {
+			return err
+		}
+		s, err := read(flavor)
+		if err == nil {
+			tellOK(out, file.Name(), s)
+		}
+		return err
+	}
 	var chosen string
 	if file.BuiltIn() {
 		flavor, err := o.chosen(file)
@@ -50,7 +64,6 @@ func checkConfig(cmd *cobra.Command, o *options) error {
 		}
 		chosen = flavor.Name()
 	}
-	out := cmd.OutOrStdout()
 	wrong := 0
 	for _, name := range file.Flavors() {
 		flavor, err := file.Flavor(name)
@@ -68,16 +81,20 @@ func checkConfig(cmd *cobra.Command, o *options) error {
 			wrong++
 			fmt.Fprintf(out, "%s: %v\n", name, err)
 		default:
-			fmt.Fprintf(out, "%s: ok\n", name)
-			for _, warning := range s.warnings {
-				fmt.Fprintf(out, "%s: note: %s\n", name, warning)
-			}
+			tellOK(out, name, s)
 		}
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%s: %d of its flavors cannot be served", file.Name(), wrong)
 	}
 	return nil
+}
+
+func tellOK(out io.Writer, name string, s *settings) {
+	fmt.Fprintf(out, "%s: ok\n", name)
+	for _, warning := range s.warnings {
+		fmt.Fprintf(out, "%s: note: %s\n", name, warning)
+	}
 }
 
 func showConfig(cmd *cobra.Command, o *options) error {

@@ -112,6 +112,29 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// With an empty SETTINGS_FLAVOR a group of keys is no flavor.
+func TestCheckFlat(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("SETTINGS_FLAVOR", "")
+	for _, tt := range []struct {
+		text           string
+		status         int
+		stdout, stderr string // parts of them
+	}{
+		{"storage: mem\ncors: {origins: '*'}\nmirroring: {source: x}\n", 0, "config.yml: ok\nconfig.yml: note: ", ""},
+		{"storage: mem\nstorage_pth: x\n", 2, "", "storage_path"},
+		{"storage: glance\n", 2, "", "no back end \"glance\" any more"},
+	} {
+		if err := os.WriteFile("config.yml", []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, stdout, stderr := command(t, "config", "check")
+		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
+			t.Errorf("%s: got status %d, stdout %q, stderr %q", tt.text, status, stdout, stderr)
+		}
+	}
+}
+
 // Every flavor of the sample is read without an unknown key or a warning.
 func TestSample(t *testing.T) {
 	none := func(string) (string, bool) { return "", false }

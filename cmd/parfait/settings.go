@@ -84,6 +84,12 @@ func (o *options) chosen(f *flavors.File) (*flavors.Flavor, error) {
 	return f.Chosen()
 }
 
+// flat reports whether the file is chosen without flavors.
+func (o *options) flat() bool {
+	name, set := os.LookupEnv("SETTINGS_FLAVOR")
+	return o.flavor == "" && set && name == ""
+}
+
 // load reads the chosen flavor.
 func (o *options) load() (*settings, error) {
 	file, err := o.openFile()
