@@ -96,6 +96,8 @@ func transient(err error) bool {
 	switch code(err) {
 	case "RequestTimeout", "SlowDown", "Throttling", "OperationAborted", "ConditionalRequestConflict":
 		return true
+	case "XAmzContentSHA256Mismatch", "BadDigest": // other bytes have arrived than were sent
+		return true
 	case "ExistingObjectIsDirectory": // no key is one: versitygw was removing a directory when it wanted it back
 		return true
 	}

@@ -122,6 +122,36 @@ func (r *rig) wantClean(t *testing.T, key string, want []byte) {
 	}
 }
 
+// TestDriver_Damage changes a byte on its way, without TLS: the server finds that, and gets it again.
+func TestDriver_Damage(t *testing.T) {
+	damage := harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		body[len(body)/2] ^= 1
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		server.ServeHTTP(w, req)
+	}}
+	for name, start := range servers() {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, start(t))
+			for _, size := range []int{10, 12 * mib} {
+				data := random(size)
+				requests := r.with(first(1, method(http.MethodPut), damage), func() {
+					if err := drivers.Put(t.Context(), r.Driver, "key", data); err != nil {
+						t.Errorf("%d bytes: %v", size, err)
+					}
+				})
+				if size == 10 && requests != 2 {
+					t.Errorf("%d bytes: got %d requests, want 2", size, requests)
+				}
+				r.wantClean(t, "key", data)
+			}
+		})
+	}
+}
+
 // verbs are all that a driver does, on objects "there" and "source".
 func verbs(ctx context.Context, d *s3.Driver) map[string]func() error {
 	data := random(6 * mib)
