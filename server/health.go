@@ -13,8 +13,8 @@ import (
 // readyTimeout bounds how long the store and the index may take to say that they are there.
 const readyTimeout = 5 * time.Second
 
-// isProbe reports whether a path is one that programs ask from time to time to know how the server is.
-func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
+// IsProbe reports whether a path is one that programs ask from time to time to know how the server is.
+func IsProbe(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
 
 // live says that the process lives, as long as it does.
 func (s *Server) live(w http.ResponseWriter, _ *http.Request) error { return writeOK(w) }

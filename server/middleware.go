@@ -114,7 +114,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // logRequest logs the one line of a request that is over. Probes that went well come every few seconds, and tell nothing.
 func (s *Server) logRequest(w *response, r *http.Request, status int, took time.Duration) {
 	level := slog.LevelInfo
-	if isProbe(r.URL.Path) && status < http.StatusBadRequest && w.err == nil && !w.cut {
+	if IsProbe(r.URL.Path) && status < http.StatusBadRequest && w.err == nil && !w.cut {
 		level = slog.LevelDebug
 	}
 	if !s.log.Enabled(r.Context(), level) {

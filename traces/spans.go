@@ -19,8 +19,7 @@ import (
 
 // Request begins the span of a request, as server.Config wants it. Questions of whoever runs the server have none.
 func (t *Traces) Request(r *http.Request) (context.Context, func(server.Request)) {
-	switch r.URL.Path {
-	case "/healthz", "/readyz", "/metrics":
+	if server.IsProbe(r.URL.Path) {
 		return r.Context(), func(server.Request) {}
 	}
 	ctx := t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
