@@ -141,17 +141,11 @@ func answer(code int, message string) http.HandlerFunc {
 
 // damage turns over the last bit of what the client sends as an object.
 func damage() harness.Fault {
-	return harness.Fault{
-		On: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/upload/") },
-		Do: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			body, _ := io.ReadAll(r.Body)
-			if i := bytes.Index(body, []byte(damaged)); i >= 0 {
-				body[i] ^= 1
-			}
-			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-			next.ServeHTTP(w, r)
-		},
-	}
+	return harness.ChangeBody(func(body []byte) {
+		if i := bytes.Index(body, []byte(damaged)); i >= 0 {
+			body[i] ^= 1
+		}
+	}).For(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/upload/") })
 }
 
 // damaged is the text that damage changes.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -92,12 +91,7 @@ func lost(t *testing.T) harness.Fault {
 // halfway is CutBody, but the connection is reset.
 func halfway(n int) harness.Fault {
 	return harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
-		answer := httptest.NewRecorder()
-		server.ServeHTTP(answer, req)
-		maps.Copy(w.Header(), answer.Header())
-		w.WriteHeader(answer.Code)
-		_, _ = w.Write(answer.Body.Bytes()[:min(n, answer.Body.Len())])
-		_ = http.NewResponseController(w).Flush()
+		harness.BeginAnswer(w, req, server, n)
 		time.Sleep(10 * time.Millisecond) // for the bytes to arrive first
 		harness.Reset(0).Do(w, req, server)
 	}}
@@ -124,15 +118,7 @@ func (r *rig) wantClean(t *testing.T, key string, want []byte) {
 
 // TestDriver_Damage changes a byte on its way, without TLS: the server finds that, and gets it again.
 func TestDriver_Damage(t *testing.T) {
-	damage := harness.Fault{Do: func(w http.ResponseWriter, req *http.Request, server http.Handler) {
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		body[len(body)/2] ^= 1
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		server.ServeHTTP(w, req)
-	}}
+	damage := harness.ChangeBody(func(body []byte) { body[len(body)/2] ^= 1 })
 	for name, start := range servers() {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, start(t))

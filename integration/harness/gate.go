@@ -1,13 +1,12 @@
 package harness
 
 import (
+	"bytes"
 	"io"
-	"log"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
@@ -31,29 +30,22 @@ type Fault struct {
 	Do func(w http.ResponseWriter, r *http.Request, server http.Handler)
 }
 
-// NewGate starts a gate before the server at target. Hosts stay what clients say, since signatures may cover them. It ends
-// with the test.
+// NewGate starts a gate before the server at target. It ends with the test.
 func NewGate(t testing.TB, target string) *Gate {
 	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := new(Gate)
-	g.Behind = &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(u)
-			r.Out.Host, r.Out.URL.RawQuery = r.In.Host, r.In.URL.RawQuery
-		},
-		ModifyResponse: func(resp *http.Response) error { // what is to follow comes this way, too
-			if l := resp.Header.Get("Location"); l != "" {
-				resp.Header.Set("Location", strings.Replace(l, target, g.URL, 1))
-			}
-			return nil
-		},
-		ErrorLog:     log.New(io.Discard, "", 0), // a client that goes away is no news
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	to := passOn(u)
+	g := &Gate{Behind: to}
+	to.ModifyResponse = func(resp *http.Response) error { // what is to follow comes this way, too
+		if l := resp.Header.Get("Location"); l != "" {
+			resp.Header.Set("Location", strings.Replace(l, target, g.URL, 1))
+		}
+		return nil
 	}
+	to.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
 	g.Server = httptest.NewServer(g)
 	t.Cleanup(g.Close)
 	return g
@@ -129,12 +121,30 @@ func LoseAnswer() Fault {
 // CutBody sends n bytes of the body of the answer, and ends the connection.
 func CutBody(n int) Fault {
 	return Fault{Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
-		answer := httptest.NewRecorder()
-		server.ServeHTTP(answer, r)
-		maps.Copy(w.Header(), answer.Header())
-		w.WriteHeader(answer.Code)
-		_, _ = w.Write(answer.Body.Bytes()[:min(n, answer.Body.Len())])
-		_ = http.NewResponseController(w).Flush()
+		BeginAnswer(w, r, server, n)
 		panic(http.ErrAbortHandler)
+	}}
+}
+
+// BeginAnswer sends the answer of the server up to n bytes of its body.
+func BeginAnswer(w http.ResponseWriter, r *http.Request, server http.Handler, n int) {
+	answer := httptest.NewRecorder()
+	server.ServeHTTP(answer, r)
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes()[:min(n, answer.Body.Len())])
+	_ = http.NewResponseController(w).Flush()
+}
+
+// ChangeBody has change alter the body of a request on its way.
+func ChangeBody(change func(body []byte)) Fault {
+	return Fault{Do: func(w http.ResponseWriter, r *http.Request, server http.Handler) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		change(body)
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		server.ServeHTTP(w, r)
 	}}
 }

@@ -50,18 +50,12 @@ func Record(t testing.TB, s *Server) *Recorder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := httptest.NewUnstartedServer(&httputil.ReverseProxy{
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.SetURL(target)
-			pr.Out.Host = pr.In.Host // so that the server points clients here
-			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
-		},
-		ModifyResponse: func(resp *http.Response) error {
-			rec.add(resp)
-			return nil
-		},
-		ErrorLog: log.New(io.Discard, "", 0), // a client that goes away is no news
-	})
+	to := passOn(target)
+	to.ModifyResponse = func(resp *http.Response) error {
+		rec.add(resp)
+		return nil
+	}
+	proxy := httptest.NewUnstartedServer(to)
 	proxy.Listener.Close()
 	proxy.Listener = listener
 	proxy.Start()
@@ -73,6 +67,18 @@ func Record(t testing.TB, s *Server) *Recorder {
 		}
 	})
 	return rec
+}
+
+// passOn is a proxy to target. Hosts stay what clients say, so that the server points them back to the proxy, and since
+// signatures may cover them.
+func passOn(target *url.URL) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host, r.Out.URL.RawQuery = r.In.Host, r.In.URL.RawQuery
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // a client that goes away is no news
+	}
 }
 
 func (rec *Recorder) add(resp *http.Response) {
