@@ -26,6 +26,19 @@ func command(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	return status, out.String(), err.String()
 }
 
+// wantCommand runs parfait, which is to end with status and to write these parts. An error is one line.
+func wantCommand(t *testing.T, args string, want int, wantOut, wantErr string) (stdout, stderr string) {
+	t.Helper()
+	status, stdout, stderr := command(t, strings.Fields(args)...)
+	if status != want || !strings.Contains(stdout, wantOut) || !strings.Contains(stderr, wantErr) {
+		t.Errorf("parfait %s: got status %d, stdout %q, stderr %q, want %d, %q, %q", args, status, stdout, stderr, want, wantOut, wantErr)
+	}
+	if lines := strings.Count(stderr, "\n"); status != 0 && lines != 1 {
+		t.Errorf("parfait %s: %d lines on stderr, want 1:\n%s", args, lines, stderr)
+	}
+	return stdout, stderr
+}
+
 func TestCommands(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("STORAGE_PATH", t.TempDir())
@@ -99,13 +112,7 @@ func TestCommands(t *testing.T) {
 		{"config chek", 2, "", "chek"},
 		{"config", 0, "show ", ""},
 	} {
-		status, stdout, stderr := command(t, strings.Fields(tt.args)...)
-		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
-			t.Errorf("parfait %s: got status %d, stdout %q, stderr %q", tt.args, status, stdout, stderr)
-		}
-		if lines := strings.Count(stderr, "\n"); status != 0 && lines != 1 {
-			t.Errorf("parfait %s: %d lines on stderr, want 1:\n%s", tt.args, lines, stderr)
-		}
+		stdout, stderr := wantCommand(t, tt.args, tt.status, tt.stdout, tt.stderr)
 		if strings.Contains(stdout+stderr, "hush-hush") {
 			t.Errorf("parfait %s tells a secret", tt.args)
 		}
@@ -128,10 +135,7 @@ func TestCheckFlat(t *testing.T) {
 		if err := os.WriteFile("config.yml", []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		status, stdout, stderr := command(t, "config", "check")
-		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
-			t.Errorf("%s: got status %d, stdout %q, stderr %q", tt.text, status, stdout, stderr)
-		}
+		wantCommand(t, "config check", tt.status, tt.stdout, tt.stderr)
 	}
 }
 
