@@ -11,6 +11,7 @@ package drivers
 import (
 	"context"
 	"errors"
+	"hash"
 	"io"
 	"iter"
 	"time"
@@ -49,6 +50,13 @@ type Driver interface {
 type Writer interface {
 	io.WriteCloser
 	Commit() error
+}
+
+// A Summer is a Writer whose back end wants SHA-256 sums of what it stores. It takes them along with the caller's sum of
+// the whole, which costs no more than that alone. SumWith, before the first Write, has each Write go to h as well. It
+// reports false if there is nothing to gain: then the caller writes to h by itself.
+type Summer interface {
+	SumWith(h hash.Hash) bool
 }
 
 // An Object describes what is stored at a key.

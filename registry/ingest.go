@@ -6,6 +6,8 @@ import (
 	"hash"
 	"io"
 	"sync"
+
+	"github.com/parfait-registry/parfait/drivers"
 )
 
 // bufferSize is how many bytes of an upload are read, hashed and written in one piece.
@@ -17,11 +19,17 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 // ingest copies a body to w and h and returns how many bytes it had. Hashing and writing overlap, so that a large
 // body takes as long as the slower of the two. If the client fails, the error has the code BLOB_UPLOAD_INVALID.
 func ingest(w io.Writer, h hash.Hash, body io.Reader) (int64, error) {
+	beside := io.Writer(h)
+	if s, ok := w.(drivers.Summer); ok && s.SumWith(h) {
+		w, beside = io.Discard, w // which hashes, and overlaps with reading the body
+	}
 	buf := buffers.Get().(*[bufferSize]byte)
 	n, err := fill(body, buf[:])
 	if err == io.EOF {
 		defer buffers.Put(buf)
-		h.Write(buf[:n])
+		if _, err := beside.Write(buf[:n]); err != nil {
+			return int64(n), err
+		}
 		_, err = w.Write(buf[:n])
 		return int64(n), err
 	}
@@ -29,47 +37,61 @@ func ingest(w io.Writer, h hash.Hash, body io.Reader) (int64, error) {
 		buffers.Put(buf)
 		return int64(n), bodyError(err)
 	}
-	return ingestLarge(w, h, body, buf)
+	return ingestLarge(w, beside, body, buf)
+}
+
+// A piece is a buffer on its way to the writer that runs beside, or back from it.
+type piece struct {
+	buf *[bufferSize]byte
+	n   int
+	err error // of the writer, on the way back
 }
 
 // ingestLarge goes on after first, which is full.
-func ingestLarge(w io.Writer, h hash.Hash, body io.Reader, first *[bufferSize]byte) (total int64, err error) {
-	type piece struct {
-		buf *[bufferSize]byte
-		n   int
-	}
-	pieces := make(chan piece, 1)
-	free := make(chan *[bufferSize]byte, 3)
-	free <- buffers.Get().(*[bufferSize]byte)
-	free <- buffers.Get().(*[bufferSize]byte)
-	go func() {
-		for p := range pieces {
-			h.Write(p.buf[:p.n])
-			free <- p.buf
-		}
-		close(free)
-	}()
+func ingestLarge(w, beside io.Writer, body io.Reader, first *[bufferSize]byte) (total int64, err error) {
+	pieces, free := make(chan piece, 1), make(chan piece, 3)
+	free <- piece{buf: buffers.Get().(*[bufferSize]byte)}
+	free <- piece{buf: buffers.Get().(*[bufferSize]byte)}
+	go writeAll(beside, pieces, free)
 	defer func() {
 		close(pieces)
-		for buf := range free { // h is not touched any more when this ends
-			buffers.Put(buf)
+		for p := range free { // the writer is not touched any more when this ends
+			buffers.Put(p.buf)
+			if err == nil {
+				err = p.err
+			}
 		}
 	}()
-	buf, n := first, bufferSize
+	p := piece{buf: first, n: bufferSize}
 	for {
-		pieces <- piece{buf, n}
-		if _, err := w.Write(buf[:n]); err != nil {
+		pieces <- p
+		if _, err := w.Write(p.buf[:p.n]); err != nil {
 			return total, err
 		}
-		total += int64(n)
+		total += int64(p.n)
 		if err == io.EOF {
 			return total, nil
 		}
-		buf = <-free
-		if n, err = fill(body, buf[:]); err != nil && err != io.EOF {
-			free <- buf
+		if p = <-free; p.err != nil {
+			free <- p
+			return total, p.err
+		}
+		if p.n, err = fill(body, p.buf[:]); err != nil && err != io.EOF {
+			free <- p
 			return total, bodyError(err)
 		}
+	}
+}
+
+// writeAll writes pieces to w until there are no more, and frees their buffers. After an error of w it only does that.
+func writeAll(w io.Writer, pieces <-chan piece, free chan<- piece) {
+	defer close(free)
+	var err error
+	for p := range pieces {
+		if err == nil {
+			_, err = w.Write(p.buf[:p.n])
+		}
+		free <- piece{buf: p.buf, err: err}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -149,5 +150,7 @@ func randomString(seed byte, n int64) string {
 func sum(r io.Reader) (string, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, r)
-	return fmt.Sprintf("%d bytes, sha256 %x", n, h.Sum(nil)), err
+	return sumText(n, h), err
 }
+
+func sumText(n int64, h hash.Hash) string { return fmt.Sprintf("%d bytes, sha256 %x", n, h.Sum(nil)) }

@@ -3,6 +3,7 @@ package drivertest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -94,7 +95,13 @@ func testLarge(t *testing.T, d drivers.Driver) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if _, err := io.Copy(w, random(1, size)); err != nil {
+	h := sha256.New()
+	to := io.MultiWriter(w, h)
+	if s, ok := w.(drivers.Summer); ok && s.SumWith(h) {
+		to = w
+	}
+	n, err := io.Copy(to, random(1, size))
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Commit(); err != nil {
@@ -102,6 +109,9 @@ func testLarge(t *testing.T, d drivers.Driver) {
 	}
 	wantStat(t, d, "large", size)
 	wantSum(t, d, "large", random(1, size))
+	if want, _ := sum(random(1, size)); sumText(n, h) != want {
+		t.Errorf("summed while it was written: got %s, want %s", sumText(n, h), want)
+	}
 }
 
 // wantSum checks a large object against what it should be without holding either.

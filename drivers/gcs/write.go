@@ -39,7 +39,7 @@ func (d *Driver) create(ctx context.Context, key, mark string) (drivers.Writer, 
 	if err := check(ctx, "create", key); err != nil {
 		return nil, err
 	}
-	return parts.NewWriter(ctx, d.pool, &sink{ctx: ctx, d: d, key: key, mark: mark}, 1), nil
+	return parts.NewWriter(ctx, d.pool, &sink{ctx: ctx, d: d, key: key, mark: mark}, parts.Options{AtOnce: 1}), nil
 }
 
 // A sink is where the parts of one object go.
@@ -54,11 +54,11 @@ type sink struct {
 }
 
 // Whole implements [parts.Sink]. The library does not repeat what it has no copy of, so that is done here.
-func (s *sink) Whole(ctx context.Context, data []byte) error {
+func (s *sink) Whole(ctx context.Context, p parts.Part) error {
 	tries := 0
 	err := retry.Do(ctx, transient, func() error {
 		tries++
-		return s.put(ctx, data)
+		return s.put(ctx, p.Data)
 	})
 	if s.mark != "" && tries > 1 && status(err) == http.StatusPreconditionFailed && s.isOurs(ctx) {
 		err = nil // a try before has succeeded, and its answer was lost
@@ -119,8 +119,8 @@ func (s *sink) Begin(ctx context.Context) error {
 
 // Part implements [parts.Sink]. Parts come in order. The library has taken the part before it stores it, so that an
 // error may be that of an earlier one.
-func (s *sink) Part(ctx context.Context, _ int, data []byte) error {
-	_, err := s.upload.Write(data)
+func (s *sink) Part(ctx context.Context, p parts.Part) error {
+	_, err := s.upload.Write(p.Data)
 	return failure(ctx, "write", s.key, err)
 }
 

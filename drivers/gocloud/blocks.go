@@ -76,8 +76,8 @@ func (d *Driver) newBlocks(key string, onlyNew bool) *blocks {
 }
 
 // Whole implements [parts.Sink].
-func (b *blocks) Whole(ctx context.Context, data []byte) error {
-	loan := parts.Lend(data)
+func (b *blocks) Whole(ctx context.Context, p parts.Part) error {
+	loan := parts.Lend(p.Data)
 	defer loan.Return()
 	_, err := b.to.Upload(ctx, loan.Open(), &blockblob.UploadOptions{HTTPHeaders: b.headers, AccessConditions: b.unless})
 	return b.d.failure(ctx, "commit", b.key, err)
@@ -87,17 +87,17 @@ func (b *blocks) Whole(ctx context.Context, data []byte) error {
 func (b *blocks) Begin(context.Context) error { return nil }
 
 // Part implements [parts.Sink].
-func (b *blocks) Part(ctx context.Context, n int, data []byte) error {
-	id := blockID(n, sha256.Sum256(data))
-	loan := parts.Lend(data)
+func (b *blocks) Part(ctx context.Context, p parts.Part) error {
+	id := blockID(p.N, p.SHA256())
+	loan := parts.Lend(p.Data)
 	defer loan.Return()
 	if _, err := b.to.StageBlock(ctx, id, loan.Open(), nil); err != nil {
 		return b.d.failure(ctx, "write", b.key, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ids = append(b.ids, make([]string, max(0, n+1-len(b.ids)))...)
-	b.ids[n] = id
+	b.ids = append(b.ids, make([]string, max(0, p.N+1-len(b.ids)))...)
+	b.ids[p.N] = id
 	return nil
 }
 

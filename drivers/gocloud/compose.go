@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/parfait-registry/parfait/drivers/parts"
 	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
@@ -65,7 +66,7 @@ func (d *Driver) composePieces(ctx context.Context, dst string, srcs []string) e
 	}
 	switch {
 	case len(pieces) == 0:
-		return d.newBlocks(dst, false).Whole(ctx, nil)
+		return d.newBlocks(dst, false).Whole(ctx, parts.Part{})
 	case len(pieces) > maxPieces:
 		return d.failure(ctx, "compose", dst, errors.ErrUnsupported)
 	case len(pieces) == 1 && pieces[0].whole:

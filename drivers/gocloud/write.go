@@ -35,7 +35,7 @@ func (d *Driver) create(ctx context.Context, key string, onlyNew bool) (drivers.
 		return nil, d.failure(ctx, "create", key, err)
 	}
 	if d.azure != nil {
-		return parts.NewWriter(ctx, d.pool, d.newBlocks(key, onlyNew), 0), nil
+		return parts.NewWriter(ctx, d.pool, d.newBlocks(key, onlyNew), parts.Options{Sums: true}), nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	return &stream{ctx: ctx, cancel: cancel, d: d, key: key, onlyNew: onlyNew}, nil

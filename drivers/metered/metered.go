@@ -5,6 +5,7 @@ package metered
 import (
 	"context"
 	"errors"
+	"hash"
 	"io"
 	"io/fs"
 	"iter"
@@ -243,6 +244,12 @@ func (d *Driver) writer(op string, ctx context.Context, key string,
 type writer struct {
 	drivers.Writer
 	call *call
+}
+
+// SumWith implements [drivers.Summer].
+func (w *writer) SumWith(h hash.Hash) bool {
+	s, ok := w.Writer.(drivers.Summer)
+	return ok && s.SumWith(h)
 }
 
 func (w *writer) Write(p []byte) (int, error) {

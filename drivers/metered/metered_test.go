@@ -1,7 +1,10 @@
 package metered_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"testing"
 
@@ -116,6 +119,32 @@ func TestDriver_CountsErrorsOnce(t *testing.T) {
 	for op, want := range map[string]int64{metered.OpCreate: 2, metered.OpList: 1, metered.OpCompose: 1} {
 		if n := counts[op]; n.Calls != want || n.Errors != want {
 			t.Errorf("%s: got %d calls, %d errors, want %d each", op, n.Calls, n.Errors, want)
+		}
+	}
+}
+
+// summing is a driver whose writers are [drivers.Summer].
+type summing struct{ drivers.Driver }
+
+func (d summing) Create(ctx context.Context, key string) (drivers.Writer, error) {
+	w, err := d.Driver.Create(ctx, key)
+	return summer{w}, err
+}
+
+type summer struct{ drivers.Writer }
+
+func (summer) SumWith(hash.Hash) bool { return true }
+
+// A writer sums if the one below does.
+func TestDriver_SumWith(t *testing.T) {
+	for want, d := range map[bool]drivers.Driver{false: mem.New(), true: summing{mem.New()}} {
+		w, err := metered.New(d).Create(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if got := w.(drivers.Summer).SumWith(sha256.New()); got != want {
+			t.Errorf("on %T: got %t, want %t", d, got, want)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package parts_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"runtime"
@@ -12,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 
 	"github.com/parfait-registry/parfait/drivers"
 	"github.com/parfait-registry/parfait/drivers/parts"
+	"github.com/parfait-registry/parfait/drivers/parts/sums"
 )
 
 const mib = 1 << 20
@@ -30,9 +34,10 @@ type sink struct {
 	mu     sync.Mutex
 	calls  []string       // in order, without Part
 	parts  map[int][]byte // that are stored
-	object []byte         // nil until it is visible
-	now    int            // parts on their way
-	most   int            // parts on their way at once
+	sums   map[int][sha256.Size]byte
+	object []byte // nil until it is visible
+	now    int    // parts on their way
+	most   int    // parts on their way at once
 
 	fail   map[string]error                       // by the method
 	during func(ctx context.Context, n int) error // of each Part; nil for nothing
@@ -47,24 +52,24 @@ func (s *sink) called(method string) error {
 	return s.fail[method]
 }
 
-func (s *sink) Whole(ctx context.Context, data []byte) error {
+func (s *sink) Whole(ctx context.Context, p parts.Part) error {
 	if err := errors.Join(s.called("whole"), ctx.Err()); err != nil {
 		return err
 	}
-	s.object = bytes.Clone(data)
+	s.object = bytes.Clone(p.Data)
 	return nil
 }
 
 func (s *sink) Begin(context.Context) error { return s.called("begin") }
 
-func (s *sink) Part(ctx context.Context, n int, data []byte) error {
+func (s *sink) Part(ctx context.Context, p parts.Part) error {
 	s.mu.Lock()
 	s.now++
 	s.most = max(s.most, s.now)
 	s.mu.Unlock()
 	var err error
 	if s.during != nil {
-		err = s.during(ctx, n)
+		err = s.during(ctx, p.N)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,9 +78,10 @@ func (s *sink) Part(ctx context.Context, n int, data []byte) error {
 		return err
 	}
 	if s.parts == nil {
-		s.parts = map[int][]byte{}
+		s.parts, s.sums = map[int][]byte{}, map[int][sha256.Size]byte{}
 	}
-	s.parts[n] = bytes.Clone(data)
+	s.sums[p.N] = p.SHA256()
+	s.parts[p.N] = bytes.Clone(p.Data)
 	return nil
 }
 
@@ -192,7 +198,7 @@ func TestWriter(t *testing.T) {
 		} {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
 				pool, s := newPool(t, 3), &sink{}
-				w := parts.NewWriter(t.Context(), pool, s, 0)
+				w := parts.NewWriter(t.Context(), pool, s, parts.Options{})
 				want := content[:tt.size]
 				for rest, i := want, 0; len(rest) > 0; i++ {
 					n := min(sizes[i%len(sizes)], len(rest))
@@ -254,7 +260,7 @@ func TestWriter_Close(t *testing.T) {
 	for size, calls := range map[int][]string{0: nil, 1000: nil, 3 * mib: nil, 5 * mib: nil, 5*mib + 1: {"begin", "abort"}, 23 * mib: {"begin", "abort"}} {
 		pool, s := newPool(t, 6), &sink{}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := parts.NewWriter(ctx, pool, s, 0)
+		w := parts.NewWriter(ctx, pool, s, parts.Options{})
 		if _, err := w.Write(content[:size]); err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +308,7 @@ func TestWriter_Failures(t *testing.T) {
 						}
 					}
 				}
-				w := parts.NewWriter(t.Context(), pool, s, 0)
+				w := parts.NewWriter(t.Context(), pool, s, parts.Options{})
 				_, writeErr := w.Write(content[:tt.size])
 				if writeErr != nil {
 					if _, again := w.Write([]byte("x")); again != writeErr {
@@ -328,7 +334,7 @@ func TestWriter_Failures(t *testing.T) {
 
 func TestWriter_AbortFails(t *testing.T) {
 	s := &sink{fail: map[string]error{"abort": errSink}}
-	w := parts.NewWriter(t.Context(), newPool(t, 3), s, 0)
+	w := parts.NewWriter(t.Context(), newPool(t, 3), s, parts.Options{})
 	if _, err := w.Write(content); err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +348,7 @@ func TestWriter_Cancelled(t *testing.T) {
 	for _, size := range []int{0, 1000, 5 * mib, 6 * mib} {
 		s := &sink{}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := parts.NewWriter(ctx, newPool(t, 3), s, 0)
+		w := parts.NewWriter(ctx, newPool(t, 3), s, parts.Options{})
 		if _, err := w.Write(content[:size]); err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +377,7 @@ func TestWriter_CancelledOnTheWay(t *testing.T) {
 					<-ctx.Done()
 					return ctx.Err()
 				}}
-				w := parts.NewWriter(ctx, pool, s, 0)
+				w := parts.NewWriter(ctx, pool, s, parts.Options{})
 				if err := use(w); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want the context's error", err)
 				}
@@ -387,6 +393,37 @@ func TestWriter_CancelledOnTheWay(t *testing.T) {
 	}
 }
 
+// A sink that wants sums gets those of the parts, and the caller's hash has that of the whole.
+func TestWriter_Sums(t *testing.T) {
+	want := sha256.Sum256(content)
+	for _, with := range []bool{false, true} {
+		s := &sink{}
+		w := parts.NewWriter(t.Context(), newPool(t, 3), s, parts.Options{Sums: true})
+		h := sha256.New()
+		summed := with && w.SumWith(h)
+		if with && summed != (sums.NewPair(sha256.New()) != nil) {
+			t.Errorf("SumWith: got %t", summed)
+		}
+		if _, err := io.Copy(w, iotest.HalfReader(bytes.NewReader(content))); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		for n, data := range s.parts {
+			if s.sums[n] != sha256.Sum256(data) {
+				t.Errorf("with %t: part %d has another sum than the sink was told", with, n)
+			}
+		}
+		if summed && [sha256.Size]byte(h.Sum(nil)) != want {
+			t.Error("the caller's hash has not the sum of the whole")
+		}
+	}
+	if w := parts.NewWriter(t.Context(), newPool(t, 1), &sink{}, parts.Options{}); w.SumWith(sha256.New()) {
+		t.Error("SumWith: got true for a sink that wants no sums")
+	}
+}
+
 func TestWriter_AtOnce(t *testing.T) {
 	for atOnce, want := range map[int]int{0: parts.AtOnce, 1: 1, 2: 2} {
 		synctest.Test(t, func(t *testing.T) {
@@ -399,7 +436,7 @@ func TestWriter_AtOnce(t *testing.T) {
 				time.Sleep(time.Second)
 				return nil
 			}
-			w := parts.NewWriter(t.Context(), newPool(t, 8), s, atOnce)
+			w := parts.NewWriter(t.Context(), newPool(t, 8), s, parts.Options{AtOnce: atOnce})
 			defer w.Close()
 			if _, err := w.Write(content); err != nil {
 				t.Fatal(err)
@@ -443,7 +480,7 @@ func TestPool(t *testing.T) {
 		for i := range uploads {
 			g.Go(func() error {
 				s := &sink{during: slow(i)}
-				w := parts.NewWriter(t.Context(), pool, s, 0)
+				w := parts.NewWriter(t.Context(), pool, s, parts.Options{})
 				defer w.Close()
 				if _, err := w.Write(content[:size]); err != nil {
 					return err
@@ -460,7 +497,7 @@ func TestPool(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		start := time.Now()
 		s := &sink{}
-		w := parts.NewWriter(t.Context(), pool, s, 0)
+		w := parts.NewWriter(t.Context(), pool, s, parts.Options{})
 		if _, err := w.Write(content[:256<<10]); err != nil {
 			t.Error(err)
 		}

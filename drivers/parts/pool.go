@@ -8,6 +8,9 @@
 // pool has no more, it waits, and so does the client that sends. The first bytes, up to 256 KiB, need none: small
 // uploads never wait for large ones. That comes on top of the bound, for each upload under way. A client that stops in
 // the middle of a part keeps its buffer until its connection ends.
+//
+// Back ends that name or sign a part by its SHA-256 get it from package sums along with that of the whole, if the caller
+// lets the writer take both (see [drivers.Summer]).
 package parts
 
 import (

@@ -1,31 +1,57 @@
 package parts
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"hash"
 	"io/fs"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/parfait-registry/parfait/drivers"
+	"github.com/parfait-registry/parfait/drivers/parts/sums"
 )
 
 // A Sink is what a back end does with one object. A driver makes one for each, with the key in it. Its errors are the
 // driver's own, of type [*drivers.Error].
 type Sink interface {
-	// Whole stores data as the object. It is called instead of all other methods, once.
-	Whole(ctx context.Context, data []byte) error
+	// Whole stores the object, which is one part. It is called instead of all other methods, once.
+	Whole(ctx context.Context, p Part) error
 	// Begin is called once, before the first part.
 	Begin(ctx context.Context) error
-	// Part stores part number n, which counts from 0. All parts have the pool's size but the last. Several run at
-	// once, in any order, unless the writer is made with AtOnce 1. data is the writer's own again when Part returns.
-	Part(ctx context.Context, n int, data []byte) error
+	// Part stores a part. All have the pool's size but the last. Several run at once, in any order, unless the writer
+	// is made with AtOnce 1.
+	Part(ctx context.Context, p Part) error
 	// Complete makes the parts, of which there are n, the object: durable and visible when it returns nil.
 	Complete(ctx context.Context, n int) error
 	// Abort drops what was stored since Begin. Its context is not the writer's, which may have ended.
 	Abort(ctx context.Context) error
 	// Failure wraps an error that is the writer's own, such as the end of its context, for operation op.
 	Failure(op string, err error) error
+}
+
+// A Part is a part of an object.
+type Part struct {
+	N    int    // its number, from 0
+	Data []byte // the writer's own again when the sink's method returns
+
+	sum *[sha256.Size]byte // of Data; nil if it has not been taken
+}
+
+// SHA256 returns the sum of Data.
+func (p Part) SHA256() [sha256.Size]byte {
+	if p.sum != nil {
+		return *p.sum
+	}
+	return sha256.Sum256(p.Data)
+}
+
+// Options say how a driver wants the parts of an object.
+type Options struct {
+	AtOnce int  // how many may be on their way at once; 0 is AtOnce
+	Sums   bool // whether the sink asks each for its SHA256
 }
 
 // AtOnce is how many parts of one object are on their way at once if a driver does not ask for another number.
@@ -47,6 +73,8 @@ type Writer struct {
 	cancel context.CancelFunc
 	pool   *Pool
 	sink   Sink
+	sums   bool       // whether the sink wants them
+	pair   *sums.Pair // of the whole and the current part; nil if the parts are summed by themselves
 
 	current []byte // what is not on its way yet
 	pooled  bool   // whether current is of the pool
@@ -58,17 +86,25 @@ type Writer struct {
 	done    bool            // nothing is left to be aborted
 }
 
-var _ drivers.Writer = (*Writer)(nil)
+var _ interface {
+	drivers.Writer
+	drivers.Summer
+} = (*Writer)(nil)
 
-// NewWriter starts an object. ctx governs it. atOnce bounds the parts on their way at once; 0 is AtOnce.
-func NewWriter(ctx context.Context, pool *Pool, sink Sink, atOnce int) *Writer {
-	if atOnce == 0 {
-		atOnce = AtOnce
-	}
+// NewWriter starts an object. ctx governs it.
+func NewWriter(ctx context.Context, pool *Pool, sink Sink, opts Options) *Writer {
 	ctx, cancel := context.WithCancel(ctx)
 	group, groupCx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	return &Writer{ctx: ctx, cancel: cancel, pool: pool, sink: sink, group: group, groupCx: groupCx}
+	group.SetLimit(cmp.Or(opts.AtOnce, AtOnce))
+	return &Writer{ctx: ctx, cancel: cancel, pool: pool, sink: sink, sums: opts.Sums, group: group, groupCx: groupCx}
+}
+
+// SumWith implements [drivers.Summer].
+func (w *Writer) SumWith(h hash.Hash) bool {
+	if w.sums {
+		w.pair = sums.NewPair(h)
+	}
+	return w.pair != nil
 }
 
 // Write takes p. It waits while the pool is empty, or while as many parts are on their way as may be. It fails with
@@ -89,6 +125,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 		}
 		n := min(room, len(p))
 		w.current = append(w.current, p[:n]...)
+		if w.pair != nil {
+			w.pair.Write(p[:n])
+		}
 		p = p[n:]
 	}
 	return total, nil
@@ -135,22 +174,32 @@ func (w *Writer) send() error {
 			return err
 		}
 	}
-	n, data, pooled := w.parts, w.current, w.pooled
+	p, pooled := w.part(), w.pooled
 	w.parts++
 	w.current, w.pooled = nil, false
 	w.group.Go(func() error {
 		if pooled {
-			defer w.pool.Put(data)
+			defer w.pool.Put(p.Data)
 		}
 		if err := w.groupCx.Err(); err != nil {
 			return w.sink.Failure("write", err)
 		}
-		return w.sink.Part(w.groupCx, n, data)
+		return w.sink.Part(w.groupCx, p)
 	})
 	if err := w.groupCx.Err(); err != nil {
 		return w.first(w.sink.Failure("write", err))
 	}
 	return nil
+}
+
+// part is the part that current is.
+func (w *Writer) part() Part {
+	p := Part{N: w.parts, Data: w.current}
+	if w.pair != nil {
+		sum := w.pair.Cut()
+		p.sum = &sum
+	}
+	return p
 }
 
 // first returns the error of the first part that failed, if one did, rather than err, which came of that.
@@ -185,7 +234,7 @@ func (w *Writer) commit() error {
 		return w.sink.Failure("commit", err)
 	}
 	if w.parts == 0 {
-		return w.sink.Whole(w.ctx, w.current)
+		return w.sink.Whole(w.ctx, w.part())
 	}
 	if err := w.send(); err != nil {
 		return err

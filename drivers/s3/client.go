@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/parfait-registry/parfait/drivers/parts"
 	"github.com/parfait-registry/parfait/drivers/retry"
 )
 
@@ -155,6 +157,23 @@ func (s *settings) newAPI(endpoint, region string, who aws.CredentialsProvider, 
 		EndpointOptions:            api.EndpointResolverOptions{DisableHTTPS: endpoint == "" && !s.secure},
 		APIOptions:                 changes,
 	})
+}
+
+// summed is an option of a request that stores p. Its signature holds a sum of the body, unless the flavor wants none.
+func (d *Driver) summed(p parts.Part) func(*api.Options) {
+	if !d.sums {
+		return func(*api.Options) {}
+	}
+	sum := p.SHA256()
+	text := hex.EncodeToString(sum[:])
+	return func(o *api.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("Summed", func(ctx context.Context,
+				in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				return next.HandleInitialize(v4.SetPayloadHash(ctx, text), in)
+			}), middleware.Before)
+		})
+	}
 }
 
 // leaveEncoding takes the header Accept-Encoding out of what is signed, since Google changes it before it looks.

@@ -169,7 +169,7 @@ func TestUpload_TooManyParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := &upload{d: &Driver{pool: pool}, key: "a"}
-	err = u.Part(t.Context(), 10_000, nil)
+	err = u.Part(t.Context(), parts.Part{N: 10_000})
 	if e, ok := errors.AsType[*drivers.Error](err); !ok || e.Op != "write" || !strings.Contains(err.Error(), "167772160000 bytes: raise storage_part_size") {
 		t.Errorf("got error %v", err)
 	}

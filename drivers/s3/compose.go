@@ -135,7 +135,7 @@ func (d *Driver) join(ctx context.Context, dst string, spans []span) error {
 	u := &upload{d: d, key: dst}
 	if size(spans) <= d.pool.PartSize() {
 		return u.gather(ctx, spans, func(data []byte) error {
-			if err := d.put(ctx, dst, data); err != nil {
+			if err := d.put(ctx, dst, parts.Part{Data: data}); err != nil {
 				return failure(ctx, "compose", dst, err)
 			}
 			return nil
@@ -216,7 +216,7 @@ func (u *upload) copyAll(ctx context.Context, pieces [][]span) error {
 				return u.copyPart(sub, n, piece[0])
 			}
 			return u.gather(sub, piece, func(data []byte) error {
-				if err := u.part(sub, n, data); err != nil {
+				if err := u.part(sub, parts.Part{N: n, Data: data}); err != nil {
 					return failure(sub, "compose", u.key, err)
 				}
 				return nil

@@ -41,7 +41,8 @@ type Config struct {
 	// path, boto.s3.connection.SubdomainCallingFormat the host name.
 	BotoCallingFormat string `yaml:"boto_calling_format"`
 	// SignPayload has requests sign what they store, so that the server notices when it arrives otherwise: true, false, or
-	// auto, which is true without https, that takes care of it. It costs both sides a check sum. Default: auto.
+	// auto, which is true without https, that takes care of it. It costs the server a check sum, and Parfait one only where
+	// the processor has no instructions for SHA-256. Default: auto.
 	SignPayload string `yaml:"s3_sign_payload"`
 	// PublicEndpoint is the URL to sign redirects for, if clients reach the server by another one. Default: Endpoint.
 	PublicEndpoint string `yaml:"s3_public_endpoint"`

@@ -54,6 +54,7 @@ type Driver struct {
 	kmsKey   string
 	class    types.StorageClass
 	pool     *parts.Pool
+	sums     bool        // whether what is stored is signed
 	noCreate bool        // whether the server cannot create only what is absent
 	noBatch  atomic.Bool // whether the server cannot delete in batches
 
@@ -132,7 +133,7 @@ func (s *settings) open(ctx context.Context, cfg Config, c clients, log *slog.Lo
 func (s *settings) driver(who aws.CredentialsProvider, c clients) *Driver {
 	d := &Driver{
 		api: s.newAPI(s.endpoint, s.region, who, c), clients: c, bucket: s.bucket, prefix: s.prefix, kmsKey: s.kmsKey,
-		class: types.StorageClass(s.storageClass), pool: s.pool,
+		class: types.StorageClass(s.storageClass), pool: s.pool, sums: s.signPayload,
 	}
 	d.large, _ = lru.New[string, large](maxLarge) // fails if that is not positive
 	public := d.api

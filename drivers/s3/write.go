@@ -38,7 +38,7 @@ func (d *Driver) Create(ctx context.Context, key string) (drivers.Writer, error)
 	if err := check(ctx, key); err != nil {
 		return nil, failure(ctx, "create", key, err)
 	}
-	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key}, 0), nil
+	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key}, parts.Options{Sums: d.sums}), nil
 }
 
 // CreateNew implements [drivers.ConditionalCreator]. It says [errors.ErrUnsupported] if the server cannot.
@@ -50,7 +50,7 @@ func (d *Driver) CreateNew(ctx context.Context, key string) (drivers.Writer, err
 	if err != nil {
 		return nil, failure(ctx, "create", key, err)
 	}
-	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key, onlyNew: true}, 0), nil
+	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key, onlyNew: true}, parts.Options{Sums: d.sums}), nil
 }
 
 // An upload is the [parts.Sink] of one object.
@@ -73,12 +73,12 @@ func (u *upload) Failure(op string, err error) error {
 	return &drivers.Error{Driver: "s3", Op: op, Key: u.key, Err: err}
 }
 
-func (u *upload) Whole(ctx context.Context, data []byte) error {
+func (u *upload) Whole(ctx context.Context, p parts.Part) error {
 	put := u.d.put
 	if u.onlyNew {
 		put = u.d.putNew
 	}
-	if err := put(ctx, u.key, data); err != nil {
+	if err := put(ctx, u.key, p); err != nil {
 		return failure(ctx, "commit", u.key, err)
 	}
 	return nil
@@ -92,24 +92,24 @@ func (d *Driver) putInput(key string, data []byte) *api.PutObjectInput {
 	}
 }
 
-func (d *Driver) put(ctx context.Context, key string, data []byte) error {
-	_, err := d.api.PutObject(ctx, d.putInput(key, data))
+func (d *Driver) put(ctx context.Context, key string, p parts.Part) error {
+	_, err := d.api.PutObject(ctx, d.putInput(key, p.Data), d.summed(p))
 	return err
 }
 
-// putNew stores data at key if there is nothing. When a second try finds the object there, it may be that of the first,
+// putNew stores p at key if there is nothing. When a second try finds the object there, it may be that of the first,
 // whose answer was lost.
-func (d *Driver) putNew(ctx context.Context, key string, data []byte) error {
+func (d *Driver) putNew(ctx context.Context, key string, p parts.Part) error {
 	tries, err := repeat(ctx, func() error {
-		input := d.putInput(key, data)
+		input := d.putInput(key, p.Data)
 		input.IfNoneMatch = aws.String("*")
-		_, err := d.api.PutObject(ctx, input, once)
+		_, err := d.api.PutObject(ctx, input, d.summed(p), once)
 		return err
 	})
 	switch {
 	case !conflict(err):
 		return err
-	case tries > 1 && d.holds(ctx, key, data):
+	case tries > 1 && d.holds(ctx, key, p.Data):
 		return nil
 	}
 	return fs.ErrExist
@@ -145,27 +145,27 @@ func (u *upload) begin(ctx context.Context) error {
 	return nil
 }
 
-func (u *upload) Part(ctx context.Context, n int, data []byte) error {
-	if n >= maxParts {
+func (u *upload) Part(ctx context.Context, p parts.Part) error {
+	if p.N >= maxParts {
 		return u.Failure("write", fmt.Errorf("an object of more than %d bytes: raise storage_part_size, of which there are %d at most",
 			maxParts*u.d.pool.PartSize(), maxParts))
 	}
-	if err := u.part(ctx, n, data); err != nil {
+	if err := u.part(ctx, p); err != nil {
 		return failure(ctx, "write", u.key, err)
 	}
 	return nil
 }
 
-func (u *upload) part(ctx context.Context, n int, data []byte) error {
+func (u *upload) part(ctx context.Context, p parts.Part) error {
 	out, err := u.d.api.UploadPart(ctx, &api.UploadPartInput{
-		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id, PartNumber: aws.Int32(int32(n) + 1),
-		Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
-	})
+		Bucket: &u.d.bucket, Key: u.d.key(u.key), UploadId: &u.id, PartNumber: aws.Int32(int32(p.N) + 1),
+		Body: bytes.NewReader(p.Data), ContentLength: aws.Int64(int64(len(p.Data))),
+	}, u.d.summed(p))
 	if err != nil {
 		u.lost(ctx)
 		return err
 	}
-	u.add(n, out.ETag, int64(len(data)))
+	u.add(p.N, out.ETag, int64(len(p.Data)))
 	return nil
 }
 

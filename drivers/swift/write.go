@@ -30,7 +30,7 @@ func (d *Driver) create(ctx context.Context, key string, onlyNew bool) (drivers.
 	if err := check(ctx, "create", key); err != nil {
 		return nil, err
 	}
-	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key, onlyNew: onlyNew, folder: folder{d, newID()}}, 0), nil
+	return parts.NewWriter(ctx, d.pool, &upload{d: d, key: key, onlyNew: onlyNew, folder: folder{d, newID()}}, parts.Options{}), nil
 }
 
 // put stores data under a name of the container, and returns its etag, which Swift has checked.
@@ -113,12 +113,12 @@ func (u *upload) header() map[string]string {
 	return h
 }
 
-func (u *upload) Whole(ctx context.Context, data []byte) error {
+func (u *upload) Whole(ctx context.Context, p parts.Part) error {
 	if !u.onlyNew {
-		_, err := u.d.put(ctx, u.d.name(u.key), data, nil)
+		_, err := u.d.put(ctx, u.d.name(u.key), p.Data, nil)
 		return u.commitError(ctx, err)
 	}
-	_, err := u.d.put(ctx, u.d.name(u.key), data, u.header())
+	_, err := u.d.put(ctx, u.d.name(u.key), p.Data, u.header())
 	return u.commitError(ctx, u.d.onlyOne(ctx, u.key, u.folder.id, err))
 }
 
@@ -126,19 +126,19 @@ func (u *upload) Begin(ctx context.Context) error {
 	return u.writeError(ctx, u.folder.claim(ctx, u.key))
 }
 
-func (u *upload) Part(ctx context.Context, n int, data []byte) error {
+func (u *upload) Part(ctx context.Context, p parts.Part) error {
 	u.mu.Lock()
-	for len(u.segments) <= n {
+	for len(u.segments) <= p.N {
 		u.segments = append(u.segments, segment{})
 	}
-	u.segments[n].name = u.folder.segment(n) // from now on it may be there
+	u.segments[p.N].name = u.folder.segment(p.N) // from now on it may be there
 	u.mu.Unlock()
-	etag, err := u.d.put(ctx, u.folder.segment(n), data, nil)
+	etag, err := u.d.put(ctx, u.folder.segment(p.N), p.Data, nil)
 	if err != nil {
 		return u.writeError(ctx, err)
 	}
 	u.mu.Lock()
-	u.segments[n].etag, u.segments[n].size = etag, int64(len(data))
+	u.segments[p.N].etag, u.segments[p.N].size = etag, int64(len(p.Data))
 	u.mu.Unlock()
 	return nil
 }
