@@ -14,8 +14,7 @@ import (
 
 const module = "github.com/parfait-registry/parfait"
 
-// rooms are the packages, with what of ours each may import. Tests may import
-// anything.
+// rooms are the packages, with what of ours each may import. Tests may import anything.
 func rooms() map[string][]string {
 	return map[string][]string{
 		"":                   {},
