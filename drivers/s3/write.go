@@ -100,10 +100,11 @@ func (d *Driver) put(ctx context.Context, key string, p parts.Part) error {
 // putNew stores p at key if there is nothing. When a second try finds the object there, it may be that of the first,
 // whose answer was lost.
 func (d *Driver) putNew(ctx context.Context, key string, p parts.Part) error {
+	summed := d.summed(p)
 	tries, err := repeat(ctx, func() error {
 		input := d.putInput(key, p.Data)
 		input.IfNoneMatch = aws.String("*")
-		_, err := d.api.PutObject(ctx, input, d.summed(p), once)
+		_, err := d.api.PutObject(ctx, input, summed, once)
 		return err
 	})
 	switch {

@@ -29,10 +29,12 @@ func NewPair(stream hash.Hash) *Pair {
 
 // Write writes b to both hashes.
 func (p *Pair) Write(b []byte) {
-	if s, t := &p.scratch[0], &p.scratch[1]; len(b) >= worth && s.load(p.stream) && t.load(p.part) && s.filled() == t.filled() {
-		head := -s.filled() & (blockSize - 1)
-		p.each(b[:head])
-		b = b[head:]
+	if len(b) >= worth && p.load() {
+		if head := -p.scratch[0].filled() & (blockSize - 1); head > 0 {
+			p.each(b[:head])
+			b = b[head:]
+			p.load()
+		}
 		n := len(b) &^ (blockSize - 1)
 		p.blocks(b[:n])
 		b = b[n:]
@@ -54,11 +56,15 @@ func (p *Pair) each(b []byte) {
 	p.part.Write(b)
 }
 
-// blocks writes whole blocks to both hashes, neither of which has begun one.
+// load takes the states of both hashes, and reports whether they are equally far into a block.
+func (p *Pair) load() bool {
+	s, t := &p.scratch[0], &p.scratch[1]
+	return s.load(p.stream) && t.load(p.part) && s.filled() == t.filled()
+}
+
+// blocks writes whole blocks to both hashes, neither of which has begun one. Their states are loaded.
 func (p *Pair) blocks(b []byte) {
 	s, t := &p.scratch[0], &p.scratch[1]
-	s.load(p.stream)
-	t.load(p.part)
 	v, w := s.words(), t.words()
 	blocks(&v, &w, b)
 	s.store(p.stream, v, len(b))
