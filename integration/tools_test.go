@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,16 +19,18 @@ import (
 // TestImageBetweenPrograms pushes an image of real files with every program and in every form, and pulls each of these
 // with every program.
 func TestImageBetweenPrograms(t *testing.T) {
-	imageBetweenPrograms(t, place(func(*testing.T, *harness.Options) {}), func(pull) bool { return true })
+	imageBetweenPrograms(t, place(func(*testing.T, *harness.Options) {}), pushes, pulls)
 }
 
-// testImageBetweenPrograms is the same without the programs that unpack what they pull, which takes the longest and has
-// nothing to do with the store.
+// testImageBetweenPrograms is the same without what takes the longest and has nothing to do with the store: other forms
+// of a push that is made, and programs that unpack what they pull.
 func testImageBetweenPrograms(t *testing.T, on store) {
-	imageBetweenPrograms(t, on, func(p pull) bool { return !p.unpacks })
+	imageBetweenPrograms(t, on,
+		slices.DeleteFunc(slices.Clone(pushes), func(p imagePush) bool { return p.form }),
+		slices.DeleteFunc(slices.Clone(pulls), func(p imagePull) bool { return p.unpacks }))
 }
 
-func imageBetweenPrograms(t *testing.T, on store, with func(pull) bool) {
+func imageBetweenPrograms(t *testing.T, on store, pushes []imagePush, pulls []imagePull) {
 	s := on.start(t, harness.Options{Env: []string{"LOGLEVEL=warn"}})
 	dir, want := toolchainImage(t, s)
 	source := digestOf(t, imageIn(t, dir))
@@ -47,7 +50,7 @@ func imageBetweenPrograms(t *testing.T, on store, with func(pull) bool) {
 				t.Errorf("got %s, want %s", pushed, source)
 			}
 			for _, pull := range pulls {
-				if !with(pull) || push.same && push.name != "crane" && !pull.same {
+				if push.same && push.name != "crane" && !pull.same {
 					continue // it is the same image: to make it anew once is enough
 				}
 				t.Run(pull.name, func(t *testing.T) {
@@ -67,34 +70,37 @@ func imageBetweenPrograms(t *testing.T, on store, with func(pull) bool) {
 	}
 }
 
-// pushes are ways to push the image in the folder dir.
-var pushes = []struct {
+// An imagePush is a way to push the image in the folder dir.
+type imagePush struct {
 	name  string
 	same  bool   // the manifest is not made anew
+	form  bool   // of what the same program pushes otherwise
 	media string // part of a media type in the manifest
 	run   func(t *testing.T, dir, name string)
-}{
-	{"crane", true, "oci.image.manifest.v1+json", craneOf("push")},
-	{"oras", true, "oci.image.manifest.v1+json", orasPush},
-	{"regctl", true, "oci.image.manifest.v1+json", regctlPush},
-	{"skopeo", true, "oci.image.config.v1+json", skopeoOf("--format", "oci")},
-	{"skopeo schema 2", false, "docker.distribution.manifest.v2+json", skopeoOf("--format", "v2s2")},
-	{"skopeo zstd", false, "oci.image.layer.v1.tar+zstd", skopeoOf("--dest-compress-format", "zstd", "--dest-compress")},
-	{"podman", false, "oci.image.layer.v1.tar+gzip", podmanOf()},
-	{"podman zstd", false, "oci.image.layer.v1.tar+zstd", podmanOf("--compression-format", "zstd")},
-	{"podman schema 2", false, "docker.image.rootfs.diff.tar.gzip", podmanOf("--format", "v2s2")},
-	{"buildah", false, "oci.image.layer.v1.tar+gzip", buildahPush},
 }
 
-// A pull is a way to pull an image into a new folder.
-type pull struct {
+var pushes = []imagePush{
+	{"crane", true, false, "oci.image.manifest.v1+json", craneOf("push")},
+	{"oras", true, false, "oci.image.manifest.v1+json", orasPush},
+	{"regctl", true, false, "oci.image.manifest.v1+json", regctlPush},
+	{"skopeo", true, false, "oci.image.config.v1+json", skopeoOf("--format", "oci")},
+	{"skopeo schema 2", false, true, "docker.distribution.manifest.v2+json", skopeoOf("--format", "v2s2")},
+	{"skopeo zstd", false, true, "oci.image.layer.v1.tar+zstd", skopeoOf("--dest-compress-format", "zstd", "--dest-compress")},
+	{"podman", false, false, "oci.image.layer.v1.tar+gzip", podmanOf()},
+	{"podman zstd", false, true, "oci.image.layer.v1.tar+zstd", podmanOf("--compression-format", "zstd")},
+	{"podman schema 2", false, true, "docker.image.rootfs.diff.tar.gzip", podmanOf("--format", "v2s2")},
+	{"buildah", false, false, "oci.image.layer.v1.tar+gzip", buildahPush},
+}
+
+// An imagePull is a way to pull an image into a new folder.
+type imagePull struct {
 	name    string
 	same    bool // the manifest is not made anew
 	unpacks bool // the image, on its way
 	run     func(t *testing.T, name string) (dir string)
 }
 
-var pulls = []pull{
+var pulls = []imagePull{
 	{"crane", true, false, func(t *testing.T, name string) string {
 		p := newProgram(t, "crane")
 		p.run("pull", "--format=oci", name, "out")
