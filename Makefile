@@ -27,7 +27,7 @@ run: build ## serve flavor dev (or $SETTINGS_FLAVOR) on port 5000, in the foregr
 test: ## run every test; the tests fetch the tools they need
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 test-packages test-program
 
-test-packages: # with the race detector, which finds nothing in SQLite: that is C, made Go, and takes five times as long with it
+test-packages: # with the race detector, which has no use in SQLite, where it takes the most: that is C, made Go
 	$(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false -timeout 40m $$($(GO) list ./... | grep -v '/integration$$')
 
 test-program: # beside them, because it waits for much. What runs here is the program, which has no race detector in it.
